@@ -1,0 +1,71 @@
+"""Running other programs. A test replaces `run` by a function of the same signature."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.errors import LitesmithError
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a finished program left: its exit code and its output as text."""
+
+    args: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class ProcessError(LitesmithError):
+    """A program that could not be started, ran too long or ended with a non-zero exit code."""
+
+
+def run(
+    args: Sequence[str],
+    *,
+    timeout_s: float,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> Completed:
+    """Runs a program in a process group of its own, so that a time-out leaves no orphan.
+
+    `env` is added to the present environment. Raises ProcessError if the program is missing, exceeds `timeout_s`
+    seconds, or (with `check`) ends with a non-zero code; the message ends with its last line of stderr.
+    """
+    name = os.path.basename(args[0])
+    try:
+        process = subprocess.Popen(
+            list(args),
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProcessError(f"{name}: cannot be started ({error.strerror}): {args[0]}") from error
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ProcessError(f"{name}: no answer within {timeout_s:g} s; stopped") from error
+        raise
+    completed = Completed(tuple(args), process.returncode, stdout, stderr)
+    if check and completed.returncode != 0:
+        raise ProcessError(f"{name}: exit code {completed.returncode}: {_last_line(stderr) or _last_line(stdout)}")
+    return completed
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "(no output)"

@@ -1,0 +1,166 @@
+"""What a network is, as plain values: blocks, stages and architectures. No TensorFlow here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.checks import in_range
+from core.errors import UsageError, bad_value
+from search.choice import OneOf
+
+OPS = ("ir",)
+KERNEL_SIZES = (1, 3, 5, 7)
+STRIDES = (1, 2)
+ACTIVATIONS = ("relu6", "relu")
+CHANNEL_DIVISOR = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """One block. In a template any field may hold a OneOf.
+
+    Attributes:
+      op: the operator, a name of search.blocks.BLOCKS ("ir": MobileNetV2's inverted residual).
+      kernel_size: side of the (depthwise) kernel in pixels.
+      stride: spatial stride, 1 or 2.
+      expand_ratio: hidden channels / input channels.
+      out_channels: output channels before the width multiplier.
+      se_ratio: squeeze-excite channels / block input channels; 0 means no squeeze-excite.
+      activation: "relu6" or "relu".
+      skip: whether the input is added to the output where both have one shape.
+    """
+
+    op: Any = "ir"
+    kernel_size: Any = 3
+    stride: Any = 1
+    expand_ratio: Any = 6
+    out_channels: Any = 16
+    se_ratio: Any = 0.0
+    activation: Any = "relu6"
+    skip: Any = True
+
+    def __post_init__(self) -> None:
+        _check(self.op, OPS, "op")
+        _check(self.kernel_size, KERNEL_SIZES, "kernel_size")
+        _check(self.stride, STRIDES, "stride")
+        _check(self.activation, ACTIVATIONS, "activation")
+        _check(self.skip, (True, False), "skip")
+        _check_range(self.expand_ratio, 1, 64, "expand_ratio")
+        _check_range(self.out_channels, 1, 65_536, "out_channels")
+        _check_range(self.se_ratio, 0, 1, "se_ratio")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """Blocks in a row, of which the first `depth` are active."""
+
+    blocks: tuple[BlockSpec, ...]
+    depth: Any
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise UsageError("stage: blocks () is not legal; expected at least one block")
+        _check_range(self.depth, 1, len(self.blocks), "depth")
+
+    @property
+    def active(self) -> tuple[BlockSpec, ...]:
+        """The blocks that the network has."""
+        return self.blocks[: self.depth]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchSpec:
+    """A whole network: stem convolution, stages, 1x1 head convolution, global pooling, classifier.
+
+    `resolution` is the input side in pixels; all channel counts but `num_classes` are multiplied by
+    `width_multiplier` and rounded to a multiple of 8 (the head only for multipliers above 1, as in MobileNetV2).
+    """
+
+    stem_channels: Any
+    stages: tuple[StageSpec, ...]
+    head_channels: Any
+    width_multiplier: Any = 1.0
+    resolution: Any = 224
+    num_classes: int = 1000
+    stem_stride: Any = 2
+
+    def __post_init__(self) -> None:
+        _check_range(self.stem_channels, 1, 65_536, "stem_channels")
+        _check_range(self.head_channels, 1, 65_536, "head_channels")
+        _check_range(self.width_multiplier, 0.05, 20, "width_multiplier")
+        _check_range(self.resolution, 8, 4096, "resolution")
+        _check_range(self.num_classes, 2, 1_000_000, "num_classes")
+        _check(self.stem_stride, STRIDES, "stem_stride")
+
+    def scaled(self, channels: int) -> int:
+        """`channels` times the width multiplier, rounded to a multiple of 8."""
+        return make_divisible(channels * self.width_multiplier)
+
+
+def make_divisible(channels: float, divisor: int = CHANNEL_DIVISOR) -> int:
+    """Rounds to the nearest multiple of `divisor`, never losing more than 10 % (MobileNet's rule, Howard et al. 2017)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def canonical(arch: ArchSpec) -> ArchSpec:
+    """The same network with everything inactive taken out, so that equal networks have equal content ids.
+
+    Blocks beyond the depth go; where the shapes forbid the addition, `skip` is inactive and takes the value of the next
+    block of the stage (True in the last).
+    """
+    stages, channels = [], arch.scaled(arch.stem_channels)
+    for stage in arch.stages:
+        active = []
+        for block in stage.active:
+            out = arch.scaled(block.out_channels)
+            active.append(block.stride == 1 and channels == out)
+            channels = out
+        stages.append(_canonical_stage(stage, active))
+    return ArchSpec(
+        stem_channels=int(arch.stem_channels),
+        stages=tuple(stages),
+        head_channels=int(arch.head_channels),
+        width_multiplier=float(arch.width_multiplier),
+        resolution=int(arch.resolution),
+        num_classes=int(arch.num_classes),
+        stem_stride=int(arch.stem_stride),
+    )
+
+
+def _canonical_stage(stage: StageSpec, skip_is_active: list[bool]) -> StageSpec:
+    blocks: list[BlockSpec] = []
+    skip = True
+    for block, active in reversed(list(zip(stage.active, skip_is_active, strict=True))):
+        skip = bool(block.skip) if active else skip
+        blocks.append(
+            BlockSpec(
+                op=block.op,
+                kernel_size=int(block.kernel_size),
+                stride=int(block.stride),
+                expand_ratio=float(block.expand_ratio),
+                out_channels=int(block.out_channels),
+                se_ratio=float(block.se_ratio),
+                activation=block.activation,
+                skip=skip,
+            )
+        )
+    return StageSpec(tuple(reversed(blocks)), len(blocks))
+
+
+def _check(value: Any, legal: tuple[Any, ...], name: str) -> None:
+    for item in _values(value):
+        if item not in legal or isinstance(item, bool) != isinstance(legal[0], bool):
+            raise bad_value(name, item, "one of " + ", ".join(str(choice) for choice in legal))
+
+
+def _check_range(value: Any, low: float, high: float, name: str) -> None:
+    for item in _values(value):
+        if isinstance(item, bool) or not isinstance(item, (int, float)):
+            raise bad_value(name, item, f"a number from {low:g} to {high:g}")
+        in_range(name, item, low, high)
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+    return value.choices if isinstance(value, OneOf) else (value,)

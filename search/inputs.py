@@ -1,0 +1,78 @@
+"""Training batches as a pure function of (seed, step), so that a training can go on at any step after a kill."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.keras_env import tf
+from search.dataset import ImageSet, UInt8
+
+MAX_SHIFT_FRACTION = 0.1  # of the side: 3 pixels of 28 or 32, the usual crop padding for images of this size
+
+
+def training_batches(
+    images: ImageSet, *, batch_size: int, seed: int, augment: str, first_step: int, num_steps: int
+) -> tf.data.Dataset:
+    """Batches (float32 [batch, R, R, 3] in 0..1, int32 labels [batch]) for the steps from `first_step` on.
+
+    Every epoch visits the images in its own order, which depends on the seed and the epoch only; the last, smaller
+    part of an epoch is left out so that all batches have one size.
+    """
+    order = _EpochOrder(images, batch_size, seed)
+    resolution = images.images.shape[1]
+
+    def read(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = tf.numpy_function(order.batch, [step], (tf.uint8, tf.int32), stateful=False)
+        pixels.set_shape((order.batch_size, resolution, resolution, 3))
+        labels.set_shape((order.batch_size,))
+        return pixels, labels
+
+    def to_float(step: tf.Tensor, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.cast(augmented(pixels, augment, seed, step), tf.float32) / 255.0, labels
+
+    steps = tf.data.Dataset.range(first_step, first_step + num_steps)
+    batches = steps.map(lambda step: (step, *read(step)), num_parallel_calls=1)
+    return batches.map(to_float, num_parallel_calls=1).prefetch(4)
+
+
+def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
+    """Full batches in one epoch; at least one (a set smaller than a batch is one smaller batch)."""
+    return max(1, len(images) // batch_size)
+
+
+def augmented(pixels: tf.Tensor, augment: str, seed: int, step: tf.Tensor) -> tf.Tensor:
+    """uint8 images [batch, R, R, 3], changed at random as `augment` says; the same for the same (seed, step)."""
+    if augment == "none":
+        return pixels
+    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)])
+    batch, side = pixels.shape[0], pixels.shape[1]
+    if augment == "flip_shift":
+        flip = tf.random.stateless_uniform([batch, 1, 1, 1], tf.random.fold_in(key, 1)) < 0.5
+        pixels = tf.where(flip, pixels[:, :, ::-1], pixels)
+    reach = max(1, round(MAX_SHIFT_FRACTION * side))
+    padded = tf.pad(pixels, [[0, 0], [reach, reach], [reach, reach], [0, 0]])
+    offsets = tf.random.stateless_uniform([batch, 2], tf.random.fold_in(key, 2), 0, 2 * reach + 1, tf.int32)
+    rows = offsets[:, :1] + tf.range(side)
+    columns = offsets[:, 1:] + tf.range(side)
+    shifted = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(shifted, columns, axis=2, batch_dims=1)
+
+
+class _EpochOrder:
+    """Draws the rows of a step; keeps the permutation of the epoch it is in."""
+
+    def __init__(self, images: ImageSet, batch_size: int, seed: int) -> None:
+        self._images, self._seed = images, seed
+        self.batch_size = min(batch_size, len(images))
+        self._steps = steps_per_epoch(images, self.batch_size)
+        self._epoch = -1
+        self._permutation = np.zeros(0, np.int64)
+
+    def batch(self, step: np.int64) -> tuple[UInt8, np.ndarray]:
+        epoch, index = divmod(int(step), self._steps)
+        if epoch != self._epoch:
+            self._permutation = np.random.default_rng((self._seed, epoch)).permutation(len(self._images))
+            self._epoch = epoch
+        # Ascending rows read a memory-mapped file in one sweep; the order inside a batch has no effect on the step.
+        positions = np.sort(self._permutation[index * self.batch_size : (index + 1) * self.batch_size])
+        return self._images.rgb(positions), self._images.labels[positions]

@@ -1,0 +1,153 @@
+"""The search loop: suggest -> evaluate -> record. Resumes by replaying the trial log. No TensorFlow in this module."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from pathlib import Path
+from typing import Protocol
+
+from core.errors import CandidateError, LitesmithError, UsageError, one_line
+from core.progress import Reporter, Task
+from core.spec_io import content_id
+from search.evaluate import Candidate, Evaluation, Evaluator
+from search.grammar import to_text
+from search.objective import FAILED_SCORE, OBJECTIVES
+from search.settings import SearchConfig
+from search.space import Genotype, SearchSpace
+from search.trials import FAILED, OK, Trial, TrialLog
+
+
+class Suggested(Protocol):
+    """What a strategy suggests."""
+
+    oracle_id: str
+    genotype: Genotype
+    epochs: int
+
+
+class SearchStrategy(Protocol):
+    """What the loop needs of a strategy (search.oracles.strategy.Strategy)."""
+
+    def suggest(self) -> Suggested | None:
+        """The next candidate or None at the end."""
+
+    def report(self, oracle_id: str, score: float) -> None:
+        """The score of a suggestion."""
+
+
+def run_search(
+    config: SearchConfig,
+    space: SearchSpace,
+    strategy: SearchStrategy,
+    evaluator: Evaluator,
+    log_path: Path,
+    *,
+    seed: int,
+    reporter: Reporter,
+) -> list[Trial]:
+    """Runs the search to its end, from where the log stands, and returns all trials.
+
+    Raises LitesmithError if no trial at all could be evaluated, or if the log does not belong to this search.
+    """
+    log = TrialLog(log_path)
+    _replay(log, strategy)
+    with reporter.task("search", config.max_trials) as task:
+        task.advance(min(len(log.trials), config.max_trials), "resumed" if log.trials else "")
+        while len(log.trials) < config.max_trials:
+            suggestion = strategy.suggest()
+            if suggestion is None:
+                break
+            trial = _evaluate(config, space, evaluator, log, suggestion, seed)
+            log.append(trial)
+            strategy.report(trial.oracle_id, trial.score)
+            _show(reporter, task, trial, config)
+    if not any(trial.status == OK for trial in log.trials):
+        reasons = sorted({trial.reason for trial in log.trials})
+        raise LitesmithError(f"search: none of {len(log.trials)} trials could be evaluated; first reason: {reasons[0]}")
+    return log.trials
+
+
+def training_seed(search_seed: int, arch_id: str) -> int:
+    """A seed below 2^31 that depends on the search's seed and the network alone."""
+    return int.from_bytes(hashlib.sha256(f"{search_seed}/{arch_id}".encode()).digest()[:4], "big") >> 1
+
+
+def _replay(log: TrialLog, strategy: SearchStrategy) -> None:
+    for trial in log.trials:
+        suggestion = strategy.suggest()
+        if suggestion is None or (suggestion.oracle_id, suggestion.genotype) != (trial.oracle_id, trial.genotype):
+            raise LitesmithError(
+                f"trial {trial.index} of the log is not what this search suggests: the log was written with other "
+                "settings or another version; use a new --workdir"
+            )
+        strategy.report(trial.oracle_id, trial.score)
+
+
+def _evaluate(
+    config: SearchConfig, space: SearchSpace, evaluator: Evaluator, log: TrialLog, suggestion: Suggested, seed: int
+) -> Trial:
+    arch = space.decode(suggestion.genotype)
+    arch_id = content_id(arch)
+    candidate = Candidate(arch, arch_id, suggestion.genotype, training_seed(seed, arch_id))
+    trial = Trial(
+        index=len(log.trials),
+        oracle_id=suggestion.oracle_id,
+        genotype=suggestion.genotype,
+        arch=to_text(arch),
+        arch_id=arch_id,
+        epochs=suggestion.epochs,
+        seed=candidate.seed,
+        status=FAILED,
+        score=FAILED_SCORE,
+    )
+    known = log.finished(arch_id, suggestion.epochs)
+    if known is not None:
+        source = known.index if known.reused_from is None else known.reused_from
+        return dataclasses.replace(
+            trial,
+            epochs=known.epochs,
+            status=known.status,
+            score=known.score,
+            reason=known.reason,
+            metrics=known.metrics,
+            reused_from=source,
+        )
+    started = time.perf_counter()
+    try:
+        evaluation = evaluator.evaluate(candidate, suggestion.epochs)
+        score = _score(config, evaluation)
+    except (UsageError, OSError):  # bad input and a full disk are not the candidate's fault
+        raise
+    except Exception as error:  # anything that TensorFlow raises for one network must not end the search
+        seconds = {"total": time.perf_counter() - started}
+        reason = str(error) if isinstance(error, CandidateError) else one_line(error)
+        return dataclasses.replace(trial, reason=reason, seconds=seconds)
+    return dataclasses.replace(
+        trial, status=OK, score=score, metrics=evaluation.metrics, seconds=evaluation.seconds
+    )
+
+
+def _score(config: SearchConfig, evaluation: Evaluation) -> float:
+    metrics = evaluation.metrics
+    return OBJECTIVES[config.objective](metrics["val_accuracy"], metrics[config.cost], config.target_cost)
+
+
+def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig) -> None:
+    if trial.status == FAILED:
+        text = f"failed: {trial.reason}"
+    else:
+        unit = "us" if config.cost == "latency_us" else "MACs"
+        text = (
+            f"val {100 * trial.metrics['val_accuracy']:.1f} %, {trial.metrics[config.cost]:.0f} {unit}, "
+            f"{trial.metrics['params'] / 1000:.0f}k parameters, score {trial.score:.4f}"
+        )
+        if trial.reused_from is not None:
+            text += f" (known from trial {trial.reused_from + 1})"
+        else:
+            text += f" ({sum(trial.seconds.values()):.0f} s)"
+    reporter.line(f"  trial {trial.index + 1}: {text}")
+    task.advance(1)
+
+

@@ -1,0 +1,71 @@
+"""The append-only log of a search: one record per finished trial, durable before the next begins. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.spec_io import from_plain
+from core.workspace import AppendLog
+from search.space import Genotype
+
+OK, FAILED = "ok", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+      index: position in the log, from 0.
+      oracle_id: the Keras Tuner trial id, checked when the log is replayed.
+      genotype, arch, arch_id: the candidate; `arch` is the grammar's text.
+      epochs: epochs trained in all, earlier ones of the same network included.
+      seed: of the training.
+      status: "ok" or "failed"; `reason` says why it failed.
+      metrics: val_accuracy and others (0..1), latency_us, macs, params, size_bytes.
+      score: what the oracle was told; larger is better.
+      seconds: wall time of each phase.
+      reused_from: index of the trial whose result this one repeats (same network, same epochs), or None.
+    """
+
+    index: int
+    oracle_id: str
+    genotype: Genotype
+    arch: str
+    arch_id: str
+    epochs: int
+    seed: int
+    status: str
+    score: float
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused_from: int | None = None
+
+
+class TrialLog:
+    """The trials of one search, backed by a JSON-lines file."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = AppendLog(path)
+        self.trials = [from_plain(Trial, record, f"{path}:{i + 1}") for i, record in enumerate(self._log.read())]
+
+    def append(self, trial: Trial) -> None:
+        """Adds a finished trial; it is on disk when this returns."""
+        self._log.append(trial)
+        self.trials.append(trial)
+
+    def finished(self, arch_id: str, epochs: int) -> Trial | None:
+        """The first trial that evaluated this network with at least this many epochs, failed ones included."""
+        return next((t for t in self.trials if t.arch_id == arch_id and t.epochs >= epochs), None)
+
+
+def best(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
+    """The `count` best networks by score, each once, with its longest-trained record; ties go to the earlier trial."""
+    longest: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.status == OK and trial.epochs > getattr(longest.get(trial.arch_id), "epochs", -1):
+            longest[trial.arch_id] = trial
+    return tuple(sorted(longest.values(), key=lambda t: (-t.score, t.index))[:count])
