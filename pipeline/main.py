@@ -1,0 +1,183 @@
+"""The command line: `python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...]`.
+
+Commands run a part of the pipeline or tell about one; each goes on where an earlier run of the same folder stands. Exit
+codes: 0 done, 1 failed, 2 bad usage or input.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections.config_flags import config_flags
+
+from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
+from core.progress import Reporter
+from core.values import file_sha256
+from pipeline.config import Config, default_config, validated
+from pipeline.plan import COMMANDS, Plan, make_plan
+from pipeline.runner import Workdir, run_stages
+from pipeline.status import show_plan, show_status
+
+USAGE = """\
+usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...] [--dry_run]
+
+  run       everything: data, search, teacher, training, compression, conversion, checks, benchmark, report, release
+  search    only the architecture search
+  compress  up to the compressed Keras models
+  convert   up to the converted and validated .tflite files
+  bench     up to the latency measurements
+  report    up to WORKDIR/report/index.html
+  status    what is done and what is to do in WORKDIR; needs no --config
+
+  --config         a Python file like those in configs/; each key can be overridden: --config.search.max_trials=20
+  --workdir        the folder that holds everything the run makes; the same command again resumes there
+  --dry_run        show the stages, their keys and what is done, and stop
+  --new_config     let --workdir go on with a configuration other than the one it was begun with
+
+exit codes: 0 done, 1 failed, 2 bad usage or input"""
+
+HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull", "help")
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> None:
+    """Registers our flags; `argv` is where config_flags looks for the overrides."""
+    config_flags.DEFINE_config_file(
+        "config", None, "configuration file", flag_values=flag_values, sys_argv=list(argv)
+    )
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=flag_values)
+    flags.DEFINE_bool("dry_run", False, "show the plan and stop", flag_values=flag_values)
+    flags.DEFINE_bool("new_config", False, "go on with another configuration", flag_values=flag_values)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """absl's flag parser with our exit codes: help ends with 0 and a bad flag with 2 (absl's own ends with 1)."""
+    if len(argv) < 2 or any(argument in HELP_FLAGS for argument in argv[1:]):
+        print(USAGE)
+        sys.exit(EXIT_DONE if len(argv) >= 2 else EXIT_USAGE)
+    try:
+        _check_override_names(argv)
+        return list(FLAGS(argv))
+    except UsageError as error:
+        _exit_usage(str(error))
+    except Exception as error:  # config_flags runs the file, which may raise anything
+        _exit_usage(_flag_message(error) if isinstance(error, flags.Error) else f"--config: {one_line(error)}")
+    raise AssertionError("unreachable")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; every error ends in one line on stderr and its exit code."""
+    try:
+        return _dispatch(argv)
+    except LitesmithError as error:
+        print(f"litesmith: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("litesmith: interrupted; the same command goes on from here", file=sys.stderr)
+        return 128 + 2
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    if len(argv) != 2:
+        raise UsageError(f"expected one command, got {' '.join(argv[1:]) or 'none'}; legal are {', '.join(_commands())}")
+    command = argv[1]
+    if command not in _commands():
+        raise bad_value("command", command, one_of(_commands()))
+    if not FLAGS.workdir:
+        raise UsageError("--workdir: missing; expected a folder for what the run makes")
+    workdir = Path(FLAGS.workdir)
+    if command == "status":
+        show_status(workdir, Reporter())
+        return EXIT_DONE
+    if FLAGS["config"].value is None:
+        raise UsageError("--config: missing; expected a Python file like those in configs/")
+    return _run(command, _config(), workdir)
+
+
+def _commands() -> tuple[str, ...]:
+    return (*COMMANDS, "status")
+
+
+def _config() -> Config:
+    path = Path(FLAGS["config"].config_filename.partition(":")[0])
+    if not path.is_file():
+        raise UsageError(f"--config: {path} is not there; expected a Python file like those in configs/")
+    return validated(FLAGS.config)
+
+
+def _run(command: str, config: Config, workdir: Path) -> int:
+    folder = Workdir(workdir)
+    folder.check(config, FLAGS.new_config)
+    plan = _plan(config)
+    stages = plan.for_command(command)
+    reporter = Reporter()
+    if FLAGS.dry_run:
+        show_plan(stages, workdir, reporter)
+        return EXIT_DONE
+    failed = run_stages(stages, plan, config, folder, reporter)
+    if command == "run":
+        from pipeline.stages.release import closing_lines
+
+        for line in closing_lines(workdir):
+            reporter.line(line)
+    for line in failed:
+        print(f"litesmith: {line}", file=sys.stderr)
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+def _plan(config: Config) -> Plan:
+    from pipeline.data import fingerprint
+
+    teacher = ""
+    if config.teacher.file is not None:
+        from compress.teacher import check_teacher_file
+
+        path = Path(config.teacher.file)
+        check_teacher_file(path)
+        teacher = file_sha256(path)
+    if config.release.metadata:
+        from deploy.metadata import find_interpreter
+
+        find_interpreter()
+    return make_plan(config, fingerprint(config.data), teacher)
+
+
+def _check_override_names(argv: Sequence[str]) -> None:
+    """Refuses an unknown key of an override with the legal ones (config_flags itself says only the key)."""
+    for argument in argv[1:]:
+        name, _, _ = argument.lstrip("-").partition("=")
+        if not argument.startswith("-") or not name.startswith("config."):
+            continue
+        node = default_config()
+        where = "config"
+        for part in name.split(".")[1:]:
+            if not hasattr(node, "keys") or part not in node:
+                legal = ", ".join(sorted(node.keys())) if hasattr(node, "keys") else "no keys below it"
+                raise UsageError(f"--{name}: {where} has no key {part!r}; legal keys are {legal}")
+            node, where = node[part], f"{where}.{part}"
+
+
+def _flag_message(error: flags.Error) -> str:
+    """absl's message, with Python's wording for a number that does not parse put as what is legal."""
+    text = re.sub(r"invalid literal for int\(\) with base 10: .*", "expected a whole number", str(error))
+    return re.sub(r"could not convert string to float: .*", "expected a number", text)
+
+
+def _exit_usage(message: str) -> None:
+    print(f"litesmith: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_USAGE)
+
+
+def run_main() -> None:
+    """The entry point of the binary."""
+    define_flags(sys.argv)
+    app.run(lambda argv: sys.exit(main(argv)), flags_parser=parse_flags)
+
+
+if __name__ == "__main__":
+    run_main()

@@ -1,0 +1,196 @@
+"""The plan of a run: which stages there are, what each depends on, and the key under which its result is kept.
+
+A stage's key is a hash of its version, the settings it reads and the keys of its inputs. The plan is computed from the
+configuration alone, so `--dry_run` and `status` are instant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.recipe import ClusterSettings, CompressionRecipe, PassSpec, PruneSettings, parse_recipe
+from core.spec_io import content_id
+from pipeline.config import Config
+
+# Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
+VERSIONS = {
+    "data": 1,
+    "teacher": 1,
+    "search": 1,
+    "float": 1,
+    "pass": 1,
+    "convert": 1,
+    "validate": 1,
+    "bench": 1,
+    "report": 1,
+    "release": 1,
+}
+
+COMMANDS = {
+    "search": ("data", "search"),
+    "compress": ("data", "teacher", "search", "float", "pass"),
+    "convert": ("data", "teacher", "search", "float", "pass", "convert", "validate"),
+    "bench": ("data", "teacher", "search", "float", "pass", "convert", "validate", "bench"),
+    "report": tuple(kind for kind in VERSIONS if kind != "release"),
+    "run": tuple(VERSIONS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactPlan:
+    """One .tflite that the run makes.
+
+    `winner` counts the search's winners from 0; `node` is the stage that makes the Keras model; `steps` are the passes
+    before it; `recipe` is the recipe's text for artifacts that are released, "" for those made only to show a pass.
+    """
+
+    name: str
+    winner: int
+    node: str
+    scheme: str
+    steps: tuple[str, ...]
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One unit of the plan. `inputs` are names of earlier stages; `params` is all that its code reads of the config."""
+
+    name: str
+    kind: str
+    key: str
+    params: dict[str, Any]
+    inputs: tuple[str, ...]
+
+    def directory(self, workdir: Path) -> Path:
+        """Where the stage's result is committed."""
+        return workdir / "stages" / f"{self.name}-{self.key}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages in an order in which they can run, and the artifacts they make."""
+
+    stages: tuple[Stage, ...]
+    artifacts: tuple[ArtifactPlan, ...]
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def for_command(self, command: str) -> tuple[Stage, ...]:
+        """The stages that a command runs."""
+        return tuple(stage for stage in self.stages if stage.kind in COMMANDS[command])
+
+
+class _Planner:
+    """Collects stages, computing each key from the stage's settings and its inputs' keys."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, Stage] = {}
+
+    def add(self, name: str, kind: str, params: dict[str, Any], inputs: tuple[str, ...]) -> str:
+        if name not in self.stages:
+            keys = [self.stages[item].key for item in inputs]
+            key = content_id((kind, VERSIONS[kind], params, keys), length=12)
+            self.stages[name] = Stage(name, kind, key, params, inputs)
+        return name
+
+
+def make_plan(config: Config, data_fingerprint: str, teacher_fingerprint: str = "") -> Plan:
+    """The plan for a configuration; the fingerprints stand for what the files it names hold now."""
+    planner = _Planner()
+    seed = config.seed
+    data = planner.add("data", "data", {"data": config.data, "seed": seed, "fingerprint": data_fingerprint}, ())
+    teacher = _plan_teacher(planner, config, data, teacher_fingerprint)
+    search = planner.add("search", "search", _search_params(config), (data,))
+    artifacts: list[ArtifactPlan] = []
+    for winner in range(config.search.num_winners):
+        artifacts += _plan_winner(planner, config, winner, (data, search, *teacher))
+    evidence: list[str] = []
+    for artifact in artifacts:
+        evidence += _plan_artifact(planner, config, artifact, data)
+    nodes = dict.fromkeys(artifact.node for artifact in artifacts)
+    everything = (data, search, *teacher, *nodes, *evidence)
+    params = {"config": config, "artifacts": artifacts}
+    report = planner.add("report", "report", params, everything)
+    planner.add("release", "release", params, (*everything, report))
+    return Plan(tuple(planner.stages.values()), tuple(artifacts))
+
+
+def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
+    teacher = config.teacher
+    if teacher.network is None and teacher.file is None:
+        return ()
+    settings: Any = {"file": fingerprint} if teacher.file is not None else dataclasses.replace(teacher, file=None)
+    params = {"teacher": settings, "file": teacher.file, "seed": config.seed}
+    return (planner.add("teacher", "teacher", params, (data,)),)
+
+
+def _search_params(config: Config) -> dict[str, Any]:
+    params: dict[str, Any] = {"search": config.search, "seed": config.seed}
+    if config.search.cost == "latency_us":
+        params["bench"] = {"num_threads": config.bench.num_threads, "cpu_mask": config.bench.cpu_mask}
+    return params
+
+
+def _plan_winner(planner: _Planner, config: Config, winner: int, inputs: tuple[str, ...]) -> list[ArtifactPlan]:
+    """The float training of one winner, then every recipe; recipes that begin alike share their first passes."""
+    data, teacher = inputs[0], inputs[2:]
+    prefix = f"w{winner}"
+    params = {"winner": winner, "train": config.train, "distill": config.distill, "seed": config.seed}
+    node = planner.add(f"{prefix}.float", "float", params, inputs)
+    artifacts = {f"{prefix}.float32": ArtifactPlan(f"{prefix}.float32", winner, node, "float32", (), "float32")}
+    for text in config.compress.recipes:
+        recipe = parse_recipe(text, config.compress)
+        for artifact in _plan_recipe(planner, config, winner, recipe, node, (data, *teacher)):
+            known = artifacts.get(artifact.name)
+            if known is None or not known.recipe:
+                artifacts[artifact.name] = artifact
+    return list(artifacts.values())
+
+
+def _plan_recipe(
+    planner: _Planner, config: Config, winner: int, recipe: CompressionRecipe, node: str, shared: tuple[str, ...]
+) -> list[ArtifactPlan]:
+    artifacts = []
+    steps: list[str] = []
+    for spec in recipe.passes:
+        steps.append(_step_name(spec))
+        params = {"spec": spec, "compress": _fine_tuning(config), "distill": config.distill, "seed": config.seed}
+        node = planner.add(f"w{winner}.{'-'.join(steps)}", "pass", params, (shared[0], node, *shared[1:]))
+        if spec.name != "quantize":
+            artifacts.append(ArtifactPlan(f"{node}.float32", winner, node, "float32", tuple(steps), ""))
+    final = node if recipe.passes and recipe.passes[-1].name == "quantize" else f"{node}.{recipe.scheme}"
+    artifacts.append(ArtifactPlan(final, winner, node, recipe.scheme, tuple(steps), recipe.name))
+    return artifacts
+
+
+def _fine_tuning(config: Config) -> dict[str, Any]:
+    compress = config.compress
+    return {"epochs": compress.epochs, "batch_size": compress.batch_size, "learning_rate": compress.learning_rate}
+
+
+def _step_name(spec: PassSpec) -> str:
+    """A name for folders, with the setting in which two recipes of one configuration can differ."""
+    if isinstance(spec.settings, PruneSettings):
+        return f"prune{spec.settings.final_sparsity:g}"
+    if isinstance(spec.settings, ClusterSettings):
+        return f"cluster{spec.settings.number_of_clusters}"
+    return "qat"
+
+
+def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, data: str) -> list[str]:
+    settings = {"scheme": artifact.scheme, "release": config.release, "recipe": artifact.recipe, "name": artifact.name}
+    convert = planner.add(f"{artifact.name}.convert", "convert", settings, (data, artifact.node))
+    checks = {"artifact": artifact, "metadata": config.release.metadata}
+    validate = planner.add(f"{artifact.name}.validate", "validate", checks, (data, artifact.node, convert))
+    results = [convert, validate]
+    for target in config.bench.targets:
+        bench = dataclasses.replace(config.bench, targets=(target,))
+        results.append(planner.add(f"{artifact.name}.bench.{target}", "bench", {"bench": bench}, (convert,)))
+    return results
+

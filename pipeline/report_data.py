@@ -1,0 +1,168 @@
+"""Everything a report or a release tells, gathered from the stages' results. No TensorFlow here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import LitesmithError
+from core.spec_io import from_plain, to_plain
+from core.values import Artifact, Measurement
+from core.workspace import AppendLog, read_json
+from pipeline.config import Config
+from pipeline.plan import ArtifactPlan
+from search.cost import cost
+from search.grammar import from_text
+from search.trials import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactReport:
+    """One .tflite and what was found of it. Accuracies, errors and sparsity are fractions of 1.
+
+    Attributes:
+      plan: which winner, recipe, passes and scheme; `plan.recipe` is "" for a model made only to show a pass.
+      file: its name in the release.
+      source: the .tflite in the stages folder.
+      val_accuracy: of the Keras model.
+      validation: deploy.validate.Validation as JSON types.
+      measurements: one per target.
+    """
+
+    plan: ArtifactPlan
+    file: str
+    source: str
+    arch: str
+    macs: int
+    params: int
+    artifact: Artifact
+    zipped_bytes: int
+    val_accuracy: float
+    validation: dict[str, Any]
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A recipe that could not be finished: the stage where it failed, and why."""
+
+    artifact: str
+    recipe: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A whole run.
+
+    Attributes:
+      data: what the data stage found (name, class_names, counts, resolution, ...).
+      teacher: its network or file and its validation accuracy, or None.
+      winners: trial indices of the search's winners, best first.
+      artifacts: by winner and recipe, the float32 parent first.
+      seconds: wall time of each finished stage.
+    """
+
+    release: str
+    config: dict[str, Any]
+    data: dict[str, Any]
+    teacher: dict[str, Any] | None
+    trials: tuple[Trial, ...]
+    winners: tuple[int, ...]
+    artifacts: tuple[ArtifactReport, ...]
+    failures: tuple[Failure, ...]
+    seconds: dict[str, float]
+
+    def float_parent(self, artifact: ArtifactReport) -> ArtifactReport:
+        """The float32 artifact of the same winner, before any pass."""
+        for other in self.artifacts:
+            if other.plan.winner == artifact.plan.winner and other.plan.scheme == "float32" and not other.plan.steps:
+                return other
+        raise LitesmithError(f"{artifact.plan.name}: its float32 parent could not be made")
+
+    def chain(self, artifact: ArtifactReport) -> tuple[ArtifactReport, ...]:
+        """The float parent, the model after each pass, and `artifact` itself at the end."""
+        parent = self.float_parent(artifact)
+        between = [
+            other
+            for other in self.artifacts
+            if other.plan.winner == artifact.plan.winner
+            and other.plan.scheme == "float32"
+            and 0 < len(other.plan.steps) <= len(artifact.plan.steps)
+            and artifact.plan.steps[: len(other.plan.steps)] == other.plan.steps
+        ]
+        steps = [parent, *sorted(between, key=lambda other: len(other.plan.steps))]
+        return tuple(step for step in steps if step is not artifact) + (artifact,)
+
+    @property
+    def released(self) -> tuple[ArtifactReport, ...]:
+        """The artifacts that a release holds."""
+        return tuple(artifact for artifact in self.artifacts if artifact.plan.recipe)
+
+
+def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[str, Path]) -> RunReport:
+    """Reads the results of a run; `directories` maps stage names to their committed folders.
+
+    Raises LitesmithError if no artifact at all could be made.
+    """
+    artifacts, failures = [], []
+    for plan in plans:
+        failure = _failure(plan, directories)
+        if failure:
+            failures.append(failure)
+        else:
+            artifacts.append(_artifact(config, plan, directories))
+    if not artifacts:
+        raise LitesmithError(f"no artifact could be made; first reason: {failures[0].reason}")
+    records = AppendLog(directories["search"] / "trials.jsonl").read()
+    teacher = directories.get("teacher")
+    return RunReport(
+        release=config.release.name,
+        config=to_plain(config),
+        data=read_json(directories["data"] / "data.json"),
+        teacher=read_json(teacher / "teacher.json") if teacher else None,
+        trials=tuple(from_plain(Trial, record) for record in records),
+        winners=tuple(trial["index"] for trial in read_json(directories["search"] / "winners.json")),
+        artifacts=tuple(artifacts),
+        failures=tuple(failures),
+        seconds={name: read_json(path / "stage.json")["seconds"] for name, path in directories.items()},
+    )
+
+
+def _failure(plan: ArtifactPlan, directories: dict[str, Path]) -> Failure | None:
+    for kind in ("convert", "validate"):
+        path = directories[f"{plan.name}.{kind}"] / "failure.json"
+        if path.exists():
+            record = read_json(path)
+            return Failure(plan.name, plan.recipe, record["stage"], record["reason"])
+    return None
+
+
+def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) -> ArtifactReport:
+    convert = directories[f"{plan.name}.convert"]
+    node = read_json(directories[plan.node] / "node.json")
+    record = read_json(convert / "artifact.json")
+    computed = cost(from_text(node["arch"]))
+    benches = (directories[f"{plan.name}.bench.{target}"] for target in config.bench.targets)
+    return ArtifactReport(
+        plan=plan,
+        file=_file_name(config, plan),
+        source=str(convert / "model.tflite"),
+        arch=node["arch"],
+        macs=computed.macs,
+        params=computed.params,
+        artifact=from_plain(Artifact, record["artifact"]),
+        zipped_bytes=record["zipped_bytes"],
+        val_accuracy=node["val_accuracy"],
+        validation=read_json(directories[f"{plan.name}.validate"] / "validation.json"),
+        measurements=tuple(from_plain(Measurement, read_json(bench / "measurement.json")) for bench in benches),
+    )
+
+
+def _file_name(config: Config, plan: ArtifactPlan) -> str:
+    """RELEASE[-wN]-RECIPE.tflite; the winner's number only where there are several."""
+    recipe = (plan.recipe or "-".join(plan.steps)).replace("+", "_").replace(":", "")
+    winner = f"-w{plan.winner}" if config.search.num_winners > 1 else ""
+    return f"{config.release.name}{winner}-{recipe}.tflite"

@@ -1,0 +1,14 @@
+"""The code of each kind of stage: kind -> function of a StageContext that returns an Outcome."""
+
+STAGES = {
+    "data": "pipeline.stages.data:run",
+    "teacher": "pipeline.stages.teacher:run",
+    "search": "pipeline.stages.search:run",
+    "float": "pipeline.stages.float_model:run",
+    "pass": "pipeline.stages.compression_pass:run",
+    "convert": "pipeline.stages.convert:run",
+    "validate": "pipeline.stages.validate:run",
+    "bench": "pipeline.stages.bench:run",
+    "report": "pipeline.stages.report:run",
+    "release": "pipeline.stages.release:run",
+}

@@ -1,0 +1,39 @@
+"""Stage "float": a winner of the search, trained in full with distillation; the parent of all its artifacts."""
+
+from __future__ import annotations
+
+from compress.invariants import Invariants
+from compress.storage import save_model
+from core.keras_env import reset
+from core.workspace import atomic_write_json
+from pipeline.data import load
+from pipeline.runner import Outcome, StageContext
+from pipeline.stages.models import NodeRecord, supervision, winner
+from search.build import build
+from search.grammar import from_text
+from search.train import accuracy, fit
+
+
+def run(context: StageContext) -> Outcome:
+    """Saves the trained float model. Raises CandidateError if it diverges."""
+    data = load(context.input("data"))
+    trial = winner(context.input("search"), context.params["winner"])
+    config = context.params["train"]
+    loss = supervision(context, data, config.label_smoothing)
+    reset(trial.seed)
+    model = build(from_text(trial.arch))
+    fit(
+        model,
+        data.train,
+        config,
+        loss,
+        seed=trial.seed,
+        augment=data.augment,
+        checkpoint=context.scratch / "checkpoint.npz",
+        reporter=context.reporter,
+        label="float training",
+    )
+    val_accuracy = accuracy(model, data.val)
+    save_model(model, context.out / "model")
+    atomic_write_json(context.out / "node.json", NodeRecord(trial.arch, "float", val_accuracy, Invariants()))
+    return Outcome(f"validation accuracy {100 * val_accuracy:.2f} %")

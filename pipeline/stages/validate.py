@@ -1,0 +1,46 @@
+"""Stage "validate": the .tflite against its Keras model on the test images, and what compression promised."""
+
+from __future__ import annotations
+
+from compress.storage import load_model
+from core.workspace import atomic_write_json
+from deploy.metadata import disagreements
+from deploy.validate import Expectations, validate
+from pipeline.data import load
+from pipeline.plan import ArtifactPlan
+from pipeline.runner import Outcome, StageContext
+from pipeline.stages.convert import FILE
+from pipeline.stages.models import read_node
+from search.dataset import ImageData
+
+TASK_LIBRARY_IMAGES = 200
+
+
+def run(context: StageContext) -> Outcome:
+    """Writes validation.json; problems fail the artifact, not the run."""
+    plan: ArtifactPlan = context.params["artifact"]
+    data = load(context.input("data"))
+    node = context.inputs[plan.node]
+    path = context.input("convert") / FILE
+    promises = read_node(node).invariants
+    expectations = Expectations(promises.sparsity, promises.clusters)
+    found = validate(path, load_model(node / "model"), data.test, plan.scheme, expectations)
+    problems = list(found.problems)
+    if plan.recipe and context.params["metadata"]:
+        problems += _task_library_problems(context, data)
+    atomic_write_json(context.out / "validation.json", found)
+    summary = f"test accuracy {100 * found.tflite_accuracy:.2f} % (Keras {100 * found.keras_accuracy:.2f} %)"
+    return Outcome(summary, "; ".join(problems))
+
+
+def _task_library_problems(context: StageContext, data: ImageData) -> list[str]:
+    images = data.test.first(TASK_LIBRARY_IMAGES).rgb()
+    different = disagreements(context.input("convert") / FILE, images, data.class_names)
+    if not different:
+        return []
+    first = different[0]
+    names = data.class_names[first.litert_class], data.class_names[first.task_library_class]
+    return [
+        f"the Task Library disagrees with LiteRT on {len(different)} of {len(images)} images "
+        f"(image {first.image}: {names[1]} instead of {names[0]})"
+    ]

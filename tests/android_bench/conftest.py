@@ -1,0 +1,62 @@
+"""Models for the measurement tests: tiny ones made here, real ones where the shared data is present."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED_MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
+
+
+@pytest.fixture(scope="session")
+def shared_model():
+    """A function from the name of a shared model to its path; skips where the shared data is absent."""
+
+    def path(name: str) -> Path:
+        if not (SHARED_MODELS / name).exists():
+            pytest.skip(f"needs the shared model {name}")
+        return SHARED_MODELS / name
+
+    return path
+
+
+def _tflite(resolution: int, channels: int, quantized: bool) -> bytes:
+    from core.keras_env import keras, quiet_stderr, tf
+
+    layers = [
+        keras.Input((resolution, resolution, 3)),
+        keras.layers.Conv2D(channels, 3, padding="same", activation="relu"),
+        keras.layers.Conv2D(channels, 3, padding="same"),
+    ]
+    model = keras.Sequential(layers)
+    spec = tf.TensorSpec((1, resolution, resolution, 3), tf.float32)
+    function = tf.function(lambda images: model(images)).get_concrete_function(spec)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    converter.experimental_lower_to_saved_model = False
+    if quantized:
+        random = np.random.default_rng(0)
+        shape = (1, resolution, resolution, 3)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([random.uniform(0, 255, shape).astype("f4")] for _ in range(4))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    with quiet_stderr():
+        return bytes(converter.convert())
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> dict[str, Path]:
+    """Two-layer networks by name. MACs: small 0.05M, medium 8M and large 230M, so each over 20 times the one before."""
+    folder = tmp_path_factory.mktemp("tiny_models")
+    shapes = {
+        "small": (8, 8, False),
+        "medium": (32, 28, False),
+        "large": (96, 50, False),
+        "small_uint8": (8, 8, True),
+    }
+    paths = {name: folder / f"{name}.tflite" for name in shapes}
+    for name, shape in shapes.items():
+        paths[name].write_bytes(_tflite(*shape))
+    return paths
