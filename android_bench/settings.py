@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from android_bench.runners import TARGETS
 from core.checks import in_range
 from core.errors import bad_value, one_of
 from core.registry import check_name
+from core.values import Target
 
 MAX_CORE = 1023
+
+# What can be measured on, by name; android_bench.runners.RUNNERS has the runner of each kind.
+TARGETS: dict[str, Target] = {
+    "host": Target("host", kind="host", delegate="xnnpack"),
+    "host_cpu": Target("host_cpu", kind="host", delegate="cpu"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,7 @@ class BenchConfig:
     lies changes a small network's latency by a few per cent, for as long as the process lives.
 
     Attributes:
-      targets: names from android_bench.runners.TARGETS.
+      targets: names of TARGETS.
       num_threads: threads of the interpreter.
       cpu_mask: cores to pin to; empty means the first `num_threads` cores that this process may use.
       processes: fresh processes per measurement.

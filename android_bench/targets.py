@@ -6,8 +6,7 @@ import os
 import platform
 from dataclasses import replace
 
-from android_bench.runners import TARGETS
-from android_bench.settings import BenchConfig
+from android_bench.settings import TARGETS, BenchConfig
 from core.errors import bad_value
 from core.registry import check_name
 from core.values import Target

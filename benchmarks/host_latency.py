@@ -135,9 +135,11 @@ def _mobilenets(folder: Path) -> Iterator[Path]:
 
 
 def _convert(model: object, shape: tuple[int, int, int], quantized: bool) -> bytes:
-    from core.keras_env import quiet_stderr, tf
+    from core.keras_env import tf
 
     import numpy as np
+
+    from core.quiet import quiet_stderr
 
     spec = tf.TensorSpec((1, *shape), tf.float32)
     function = tf.function(lambda images: model(images)).get_concrete_function(spec)  # type: ignore[operator]

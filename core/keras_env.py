@@ -7,29 +7,12 @@ one, weight for weight.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
+
+from core.quiet import quiet_stderr
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Drops what C++ code writes to file descriptor 2 (start-up and converter notices), not Python's exceptions."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
 
 
 with quiet_stderr():
@@ -39,7 +22,7 @@ with quiet_stderr():
 tf.get_logger().setLevel("ERROR")
 tf.config.experimental.enable_op_determinism()
 
-__all__ = ["keras", "quiet_stderr", "reset", "tf"]
+__all__ = ["keras", "reset", "tf"]
 
 
 def reset(seed: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output tensor of a .tflite: `real = scale * (quantized - zero_point)`; scale 0 means not quantized."""
+    """One input or output tensor of a .tflite: real = scale * (quantized - zero_point); scale 0: not quantized."""
 
     name: str
     shape: tuple[int, ...]

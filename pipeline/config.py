@@ -60,7 +60,7 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseConfig:
-    """`name` is the release's name and the beginning of its files' names; `metadata` adds TFLite metadata and labels."""
+    """`name` begins the names of the release's files; `metadata` adds TFLite metadata and labels to them."""
 
     name: str = "litesmith"
     metadata: bool = True
@@ -100,7 +100,9 @@ def default_config() -> ConfigDict:
 def validated(config: Any) -> Config:
     """The frozen value of a ConfigDict. Raises UsageError naming the key, the value and the legal values."""
     if not isinstance(config, ConfigDict):
-        raise UsageError(f"--config: get_config() returned a {type(config).__name__}; expected an ml_collections ConfigDict")
+        raise UsageError(
+            f"--config: get_config() returned a {type(config).__name__}; expected an ml_collections ConfigDict"
+        )
     return from_plain(Config, _as_typed_on_a_command_line(Config, config.to_dict()), "config")
 
 

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.keras_env import reset
+
 import numpy as np
 
 from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
 from core.errors import CandidateError, LitesmithError
-from core.keras_env import reset
 from core.progress import SilentReporter
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images

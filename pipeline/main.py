@@ -47,9 +47,7 @@ FLAGS = flags.FLAGS
 
 def define_flags(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> None:
     """Registers our flags; `argv` is where config_flags looks for the overrides."""
-    config_flags.DEFINE_config_file(
-        "config", None, "configuration file", flag_values=flag_values, sys_argv=list(argv)
-    )
+    config_flags.DEFINE_config_file("config", None, "configuration file", flag_values=flag_values, sys_argv=list(argv))
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=flag_values)
     flags.DEFINE_bool("dry_run", False, "show the plan and stop", flag_values=flag_values)
     flags.DEFINE_bool("new_config", False, "go on with another configuration", flag_values=flag_values)
@@ -84,7 +82,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _dispatch(argv: Sequence[str]) -> int:
     if len(argv) != 2:
-        raise UsageError(f"expected one command, got {' '.join(argv[1:]) or 'none'}; legal are {', '.join(_commands())}")
+        raise UsageError(
+            f"expected one command, got {' '.join(argv[1:]) or 'none'}; legal are {', '.join(_commands())}"
+        )
     command = argv[1]
     if command not in _commands():
         raise bad_value("command", command, one_of(_commands()))

@@ -193,4 +193,3 @@ def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, da
         bench = dataclasses.replace(config.bench, targets=(target,))
         results.append(planner.add(f"{artifact.name}.bench.{target}", "bench", {"bench": bench}, (convert,)))
     return results
-

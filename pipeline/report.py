@@ -1,3 +1,9 @@
 from __future__ import annotations
-def render(report, created): return "<html></html>"
-def summary(report, created): return "x"
+
+
+def render(report, created):
+    return "<html></html>"
+
+
+def summary(report, created):
+    return "x"

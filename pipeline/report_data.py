@@ -94,7 +94,7 @@ class RunReport:
             and artifact.plan.steps[: len(other.plan.steps)] == other.plan.steps
         ]
         steps = [parent, *sorted(between, key=lambda other: len(other.plan.steps))]
-        return tuple(step for step in steps if step is not artifact) + (artifact,)
+        return (*(step for step in steps if step is not artifact), artifact)
 
     @property
     def released(self) -> tuple[ArtifactReport, ...]:

@@ -60,7 +60,9 @@ class StageContext:
 
     def input(self, kind_or_name: str) -> Path:
         """The folder of the input whose name is, or ends in, `kind_or_name`."""
-        matches = [path for name, path in self.inputs.items() if (name == kind_or_name or name.endswith(f".{kind_or_name}"))]
+        matches = [
+            path for name, path in self.inputs.items() if (name == kind_or_name or name.endswith(f".{kind_or_name}"))
+        ]
         return matches[0]
 
 
@@ -114,7 +116,9 @@ class Workdir:
             shutil.rmtree(self.root, ignore_errors=True)
 
 
-def run_stages(stages: tuple[Stage, ...], plan: Plan, config: Config, workdir: Workdir, reporter: Reporter) -> list[str]:
+def run_stages(
+    stages: tuple[Stage, ...], plan: Plan, config: Config, workdir: Workdir, reporter: Reporter
+) -> list[str]:
     """Runs what is not done yet and returns the recipes' failures, a line each.
 
     Raises LitesmithError naming the stage if the run cannot go on; what was finished is kept.
@@ -161,9 +165,7 @@ def _published(root: Path) -> dict[str, str]:
 def _publish(stage: Stage, root: Path) -> None:
     """Copies a summary's folder to WORKDIR/report or WORKDIR/release, replacing that of another configuration."""
     with committed_directory(root / stage.kind) as out:
-        shutil.copytree(
-            stage.directory(root), out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json")
-        )
+        shutil.copytree(stage.directory(root), out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
     atomic_write_json(root / "published.json", {**_published(root), stage.kind: stage.key})
 
 

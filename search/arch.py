@@ -99,7 +99,7 @@ class ArchSpec:
 
 
 def make_divisible(channels: float, divisor: int = CHANNEL_DIVISOR) -> int:
-    """Rounds to the nearest multiple of `divisor`, never losing more than 10 % (MobileNet's rule, Howard et al. 2017)."""
+    """The nearest multiple of `divisor` that loses at most 10 % (the rounding of the MobileNet papers' code)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 

@@ -16,7 +16,7 @@ def conv_bn_act(layers: LayerList, name: str, x: str, channels: int, *, kernel_s
 
 
 def squeeze_excite(layers: LayerList, name: str, x: str, channels: int) -> str:
-    """Channel gates from the pooled input (Hu et al. 2018, https://arxiv.org/abs/1709.01507), `channels` wide inside."""
+    """Channel gates from the pooled input, `channels` wide inside (Hu et al. 2018, arXiv:1709.01507)."""
     gate = layers.global_pool(f"{name}_pool", x)
     gate = layers.conv(f"{name}_reduce", gate, channels, 1, 1, use_bias=True)
     gate = layers.activation(f"{name}_relu", gate, "relu")
@@ -26,7 +26,7 @@ def squeeze_excite(layers: LayerList, name: str, x: str, channels: int) -> str:
 
 
 def inverted_residual(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channels: int) -> str:
-    """MobileNetV2's block (Sandler et al. 2018): expand 1x1, depthwise, [squeeze-excite,] project 1x1 without activation.
+    """MobileNetV2's block (Sandler et al. 2018): expand 1x1, depthwise, [squeeze-excite,] project 1x1, linear.
 
     As in MobileNetV2, an expand ratio of 1 has no expansion layer.
     """

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.errors import CandidateError
 from core.keras_env import keras
+
+from core.errors import CandidateError
 from search.arch import ArchSpec
 from search.blocks import layers_of
 from search.layers import Layer
@@ -58,9 +59,7 @@ def _depthwise(layer: Layer) -> Any:
 
 
 def _batch_norm(layer: Layer) -> Any:
-    return keras.layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=layer.name
-    )
+    return keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=layer.name)
 
 
 def _activation(layer: Layer) -> Any:

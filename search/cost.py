@@ -1,4 +1,4 @@
-"""What a network costs, from its spec alone: multiply-accumulates, parameters, peak activation memory. No TensorFlow."""
+"""What a network costs, from its spec alone: multiply-accumulates, parameters, peak activation memory."""
 
 from __future__ import annotations
 
@@ -66,8 +66,5 @@ def _peak_activation_bytes(layers: tuple[Layer, ...]) -> int:
     for layer in tensors:
         for name in layer.inputs:
             last_use[producer[name]] = order[layer.name]
-    sizes = [math.prod(layer.out_shape) for layer in tensors]
-    return max(
-        sum(size for layer, size in zip(tensors, sizes, strict=True) if order[layer.name] <= now <= last_use[layer.name])
-        for now in range(len(tensors))
-    )
+    lives = [(order[layer.name], last_use[layer.name], math.prod(layer.out_shape)) for layer in tensors]
+    return max(sum(size for born, dies, size in lives if born <= now <= dies) for now in range(len(tensors)))

@@ -36,5 +36,3 @@ class Evaluator(Protocol):
 
         Raises CandidateError if it cannot be built, diverges or cannot be converted.
         """
-
-

@@ -2,9 +2,9 @@
 
     input_r224_n1000_w1 stem_s2_c32 ir_r1_k3_s1_e1_c16 ir_r2_k3_s2_e6_c24 ... head_c1280
 
-A stage is written block by block; equal neighbours are folded to one item with `r` repeats, of which only the first has
-the stride `s` (as in MobileNet's tables). Items of one stage are joined by "+". Optional parts: `se0.25` (squeeze-excite
-ratio), `relu` (instead of relu6), `noskip`.
+A stage is written block by block; equal neighbours are folded to one item with `r` repeats, of which only the first
+has the stride `s` (as in MobileNet's tables). Items of one stage are joined by "+". Optional parts: `se0.25`
+(squeeze-excite ratio), `relu` (instead of relu6), `noskip`.
 """
 
 from __future__ import annotations

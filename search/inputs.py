@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from core.keras_env import tf
+
 import numpy as np
 
-from core.keras_env import tf
 from search.dataset import ImageSet, UInt8
 
 MAX_SHIFT_FRACTION = 0.1  # of the side: 3 pixels of 28 or 32, the usual crop padding for images of this size

@@ -22,9 +22,17 @@ from search.trials import FAILED, OK, Trial, TrialLog
 class Suggested(Protocol):
     """What a strategy suggests."""
 
-    oracle_id: str
-    genotype: Genotype
-    epochs: int
+    @property
+    def oracle_id(self) -> str:
+        """The oracle's name for it."""
+
+    @property
+    def genotype(self) -> Genotype:
+        """What to decode."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to train in all."""
 
 
 class SearchStrategy(Protocol):
@@ -124,9 +132,7 @@ def _evaluate(
         seconds = {"total": time.perf_counter() - started}
         reason = str(error) if isinstance(error, CandidateError) else one_line(error)
         return dataclasses.replace(trial, reason=reason, seconds=seconds)
-    return dataclasses.replace(
-        trial, status=OK, score=score, metrics=evaluation.metrics, seconds=evaluation.seconds
-    )
+    return dataclasses.replace(trial, status=OK, score=score, metrics=evaluation.metrics, seconds=evaluation.seconds)
 
 
 def _score(config: SearchConfig, evaluation: Evaluation) -> float:
@@ -149,5 +155,3 @@ def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig) ->
             text += f" ({sum(trial.seconds.values()):.0f} s)"
     reporter.line(f"  trial {trial.index + 1}: {text}")
     task.advance(1)
-
-

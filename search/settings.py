@@ -80,5 +80,3 @@ class SearchConfig:
     def target_cost(self) -> float:
         """The budget in the unit of `cost`."""
         return self.target_latency_us if self.cost == "latency_us" else self.target_macs
-
-

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.keras_env import keras, tf
+
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import CandidateError
-from core.keras_env import keras, tf
 from core.progress import Reporter, SilentReporter, Task
 from core.workspace import atomic_write_bytes
 from search.dataset import ImageSet

@@ -1,4 +1,4 @@
-"""The append-only log of a search: one record per finished trial, durable before the next begins. No TensorFlow here."""
+"""The append-only log of a search: one record per finished trial, durable before the next begins."""
 
 from __future__ import annotations
 

@@ -31,4 +31,6 @@ def run(context: StageContext) -> Outcome:
     made = artifact(path, params["scheme"])
     zipped = zipped_bytes(content)
     atomic_write_json(context.out / "artifact.json", {"artifact": made, "zipped_bytes": zipped, "path": converted.path})
-    return Outcome(f"{params['scheme']}: {len(content) / 1000:.1f} kB, {zipped / 1000:.1f} kB zipped ({converted.path} path)")
+    return Outcome(
+        f"{params['scheme']}: {len(content) / 1000:.1f} kB, {zipped / 1000:.1f} kB zipped ({converted.path} path)"
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from core.keras_env import reset
+
 from compress.invariants import Invariants
 from compress.storage import save_model
-from core.keras_env import reset
 from core.workspace import atomic_write_json
 from pipeline.data import load
 from pipeline.runner import Outcome, StageContext

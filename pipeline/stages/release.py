@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
+from core.values import Measurement
 from core.workspace import read_json
 from deploy.release import ReleaseEntry, ReleaseLatency, write_release
 from pipeline.report_data import ArtifactReport, RunReport, gather
@@ -33,7 +35,7 @@ def closing_lines(workdir: Path) -> list[str]:
     return [*lines, f"models: {workdir / 'release'}/", f"report: {workdir / 'report' / 'index.html'}"]
 
 
-def _gain(item: dict, parent: dict) -> str:  # type: ignore[type-arg]
+def _gain(item: dict[str, Any], parent: dict[str, Any]) -> str:
     smaller = parent["size_bytes"] / item["size_bytes"]
     zipped = parent["size_bytes"] / item["zipped_bytes"]
     speed = "; ".join(
@@ -41,9 +43,10 @@ def _gain(item: dict, parent: dict) -> str:  # type: ignore[type-arg]
         for before, after in zip(parent["latency"], item["latency"], strict=True)
     )
     lost = 100 * (parent["test_accuracy"] - item["test_accuracy"])
+    change = f"{lost:.2f} points lost" if lost >= 0 else f"{-lost:.2f} points gained"
     return (
         f"{item['file']}: {smaller:.1f}x smaller ({item['size_bytes'] / 1000:.0f} kB; zipped {zipped:.1f}x), {speed}, "
-        f"{100 * item['test_accuracy']:.2f} % on the test images ({lost:+.2f} points lost)"
+        f"{100 * item['test_accuracy']:.2f} % on the test images ({change})"
     )
 
 
@@ -65,9 +68,13 @@ def _entry(report: RunReport, artifact: ArtifactReport) -> ReleaseEntry:
         test_accuracy=found["tflite_accuracy"],
         sparsity=found["sparsity"],
         clusters=found["clusters"],
-        latency=tuple(
-            ReleaseLatency(m.target.name, m.latency.median_us, m.latency.p95_us, m.latency.runs, m.target.num_threads, m.tool)
-            for m in artifact.measurements
-        ),
+        latency=tuple(_latency(measurement) for measurement in artifact.measurements),
         tool_versions=artifact.artifact.tool_versions or {},
+    )
+
+
+def _latency(measurement: Measurement) -> ReleaseLatency:
+    latency, target = measurement.latency, measurement.target
+    return ReleaseLatency(
+        target.name, latency.median_us, latency.p95_us, latency.runs, target.num_threads, measurement.tool
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.keras_env import keras, reset
+
 from compress.storage import save_model
 from compress.teacher import load_teacher
-from core.keras_env import keras, reset
 from core.workspace import atomic_write_json
 from pipeline.config import TeacherConfig
 from pipeline.data import load

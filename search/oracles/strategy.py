@@ -60,6 +60,8 @@ class Strategy:
         trial.status = "COMPLETED"
         self._oracle.end_trial(trial)
 
-    def close(self) -> None:
-        """Removes the scratch directory."""
+    def __enter__(self) -> Strategy:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._scratch.cleanup()

@@ -23,7 +23,9 @@ def shared_model():
 
 
 def _tflite(resolution: int, channels: int, quantized: bool) -> bytes:
-    from core.keras_env import keras, quiet_stderr, tf
+    from core.keras_env import keras, tf
+
+    from core.quiet import quiet_stderr
 
     layers = [
         keras.Input((resolution, resolution, 3)),

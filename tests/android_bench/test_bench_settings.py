@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.runners import RUNNERS, TARGETS
-from android_bench.settings import BenchConfig
+from android_bench.runners import RUNNERS
+from android_bench.settings import TARGETS, BenchConfig
 from android_bench.targets import resolve_target
 from core.errors import UsageError
 from core.spec_io import from_plain, to_plain

@@ -1,0 +1,229 @@
+"""What is inside a .tflite file: tensors, operators, weights. No TensorFlow here.
+
+Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs, read by `ai_edge_litert.tools.flatbuffer_utils`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from core.errors import UsageError, one_line
+from core.values import Artifact, TensorSpec, file_sha256
+from deploy.interpreter import load_bytes, open_interpreter
+
+SIGNATURE = "serving_default"
+TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
+_FLOAT_TYPES = ("float16", "float32", "float64", "bfloat16")
+# The axis of the output channels in the second input of an operator; one filter's weights share a scale.
+_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator: its name (a custom one's own name) and the types of its tensors."""
+
+    name: str
+    is_custom: bool
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightTensor:
+    """The kernel of a convolution or a dense layer.
+
+    Attributes:
+      name: of the tensor; for most it lists the Keras operations that were folded into it, separated by semicolons.
+      output_name: of the operator's output, made up likewise.
+      operator: the operator that uses it.
+      values: as stored: int8, float16 or float32; filters along `channel_axis`.
+      zero_point: the stored value that stands for 0.
+      channel_axis: the axis along which values may be scaled (by their quantization or by a folded batch
+        normalization), None if one scale holds for the whole tensor.
+    """
+
+    name: str
+    output_name: str
+    operator: str
+    values: npt.NDArray[Any]
+    zero_point: int
+    channel_axis: int | None
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of weights that are exactly zero."""
+        return float(np.mean(self.values == self.zero_point))
+
+    @property
+    def unique_values(self) -> int:
+        """Distinct values in the whole tensor."""
+        return len(np.unique(self.values))
+
+    @property
+    def max_unique_values(self) -> int:
+        """Distinct values among weights of one scale: the largest count of any channel, or of the whole tensor."""
+        if self.channel_axis is None:
+            return self.unique_values
+        return max(len(np.unique(channel)) for channel in np.moveaxis(self.values, self.channel_axis, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A .tflite model: `operators` of all subgraphs, `weights` of the first."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[Operator, ...]
+    weights: tuple[WeightTensor, ...]
+    signatures: tuple[str, ...]
+
+    @property
+    def float_operators(self) -> tuple[str, ...]:
+        """Names of the operators with a floating-point input or output."""
+        return tuple(op.name for op in self.operators if any(dtype in _FLOAT_TYPES for dtype in op.dtypes))
+
+    @property
+    def custom_operators(self) -> tuple[str, ...]:
+        """Names of the operators that are not LiteRT's own (those of TensorFlow begin with "Flex")."""
+        return tuple(op.name for op in self.operators if op.is_custom)
+
+
+def read(source: Path | str | bytes) -> Graph:
+    """Reads a model that this runtime can load. Raises UsageError with one clear line for anything else."""
+    content, where = load_bytes(source)
+    if content[4:8] != b"TFL3":
+        raise UsageError(f"{where}: not a .tflite model (no TFL3 mark at byte 4)")
+    open_interpreter(source)
+    try:
+        return _graph(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
+    except Exception as error:  # the generated readers raise whatever a wrong offset leads to
+        raise UsageError(f"{where}: damaged .tflite model: {one_line(error)}") from error
+
+
+def describe(source: Path | str | bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The input and the output tensors of a model. Raises UsageError as `read` does."""
+    graph = read(source)
+    return graph.inputs, graph.outputs
+
+
+def artifact(path: Path, scheme: str, parents: Iterable[str] = ()) -> Artifact:
+    """The value that stands for a model file. Raises UsageError as `read` does."""
+    inputs, outputs = describe(path)
+    return Artifact(
+        path=str(path),
+        sha256=file_sha256(path),
+        size_bytes=path.stat().st_size,
+        quantization=scheme,
+        inputs=inputs,
+        outputs=outputs,
+        parents=tuple(parents),
+        tool_versions=tool_versions(),
+    )
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions of the packages that train, convert and run the models."""
+    return {name: importlib.metadata.version(name) for name in TOOLS}
+
+
+def with_signature(content: bytes, input_name: str, output_name: str) -> bytes:
+    """A one-input, one-output model with its tensors renamed and a `serving_default` signature of these names.
+
+    The conversion of a bare graph leaves no signature, without which LiteRT's SignatureRunner refuses a model.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    graph = model.subgraphs[0]
+    (input_index,), (output_index,) = graph.inputs, graph.outputs
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
+    signature.inputs = [_tensor_map(input_name, input_index)]
+    signature.outputs = [_tensor_map(output_name, output_index)]
+    model.signatureDefs = [signature]
+    graph.tensors[input_index].name, graph.tensors[output_index].name = input_name, output_name
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _tensor_map(name: str, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry
+
+
+def _graph(model: Any) -> Graph:
+    main = model.subgraphs[0]
+    return Graph(
+        inputs=tuple(_tensor_spec(main.tensors[index]) for index in main.inputs),
+        outputs=tuple(_tensor_spec(main.tensors[index]) for index in main.outputs),
+        operators=tuple(_operator(model, graph, op) for graph in model.subgraphs for op in graph.operators),
+        weights=_weights(model, main),
+        signatures=tuple(_text(signature.signatureKey) for signature in model.signatureDefs or ()),
+    )
+
+
+def _tensor_spec(tensor: Any) -> TensorSpec:
+    scale = zero_point = None
+    if tensor.quantization is not None and tensor.quantization.scale is not None and len(tensor.quantization.scale):
+        scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    return TensorSpec(
+        name=_text(tensor.name),
+        shape=tuple(int(size) for size in tensor.shape),
+        dtype=_dtype(tensor),
+        scale=scale or 0.0,
+        zero_point=zero_point or 0,
+    )
+
+
+def _operator(model: Any, graph: Any, operator: Any) -> Operator:
+    code = model.operatorCodes[operator.opcodeIndex]
+    tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+    name = _text(code.customCode) if code.customCode else _operator_name(model, operator)
+    return Operator(name, bool(code.customCode), tuple(_dtype(tensor) for tensor in tensors))
+
+
+def _operator_name(model: Any, operator: Any) -> str:
+    return str(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
+
+
+def _weights(model: Any, graph: Any) -> tuple[WeightTensor, ...]:
+    # A float16 model stores its weights as float16 and widens them by an operator of their own.
+    widened = {op.outputs[0]: op.inputs[0] for op in graph.operators if _operator_name(model, op) == "DEQUANTIZE"}
+    found: dict[int, WeightTensor] = {}
+    for operator in graph.operators:
+        name = _operator_name(model, operator)
+        if name not in _CHANNEL_AXIS:
+            continue
+        index = int(operator.inputs[1])
+        index = int(widened.get(index, index))
+        tensor = graph.tensors[index]
+        data = model.buffers[tensor.buffer].data
+        if index not in found and data is not None:
+            output_name = _text(graph.tensors[operator.outputs[0]].name)
+            found[index] = _weight(tensor, data, name, output_name)
+    return tuple(found.values())
+
+
+def _weight(tensor: Any, data: Any, operator: str, output_name: str) -> WeightTensor:
+    values = np.asarray(data, np.uint8).view(_dtype(tensor)).reshape(tensor.shape)
+    quantization = tensor.quantization
+    scales = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
+    # A float convolution's kernel is scaled channel by channel where a batch normalization was folded into it.
+    is_float_convolution = scales == 0 and operator != "FULLY_CONNECTED"
+    axis = _CHANNEL_AXIS[operator] if scales > 1 or is_float_convolution else None
+    zero_point = int(quantization.zeroPoint[0]) if scales else 0
+    return WeightTensor(_text(tensor.name), output_name, operator, values, zero_point, axis)
+
+
+def _dtype(tensor: Any) -> str:
+    return str(flatbuffer_utils.type_to_name(tensor.type)).lower()
+
+
+def _text(name: bytes | str | None) -> str:
+    return name.decode() if isinstance(name, bytes) else name or ""

@@ -1,0 +1,66 @@
+"""Which weight tensor of a .tflite belongs to which layer of the Keras model it was converted from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.keras_env import keras
+
+from deploy.flatbuffer import WeightTensor
+
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+_WRAPPER_PREFIX = re.compile(r"^(quant|prune_low_magnitude|cluster)_")
+
+
+def bare_name(name: str) -> str:
+    """A layer's name without the prefixes that tfmot's wrappers put before it."""
+    while (match := _WRAPPER_PREFIX.match(name)) is not None:
+        name = name[match.end() :]
+    return name
+
+
+def weights_by_layer(weights: tuple[WeightTensor, ...], model: keras.Model) -> Mapping[str, WeightTensor]:
+    """The kernel of each convolution and dense layer, by the layer's name without wrapper prefixes.
+
+    A tensor is named after the operations that were folded into it. The layer is the one that is mentioned there (in
+    the tensor's own name first, then in that of the operator's output) and has a kernel of that shape. A tensor
+    whose names were lost goes to the only layer left with its shape, or to none.
+    """
+    kernels = _kernel_shapes(model)
+    found: dict[str, WeightTensor] = {}
+    unnamed = []
+    for weight in weights:
+        mentioned = [*_components(weight.name), *_components(weight.output_name)]
+        matches = (name for name in mentioned if _shape(weight.values) in kernels.get(name, ()) and name not in found)
+        name = next(matches, None)
+        if name is None:
+            unnamed.append(weight)
+        else:
+            found[name] = weight
+    for weight in unnamed:
+        left = [name for name, shapes in kernels.items() if name not in found and _shape(weight.values) in shapes]
+        if len(left) == 1:
+            found[left[0]] = weight
+    return found
+
+
+def _kernel_shapes(model: keras.Model) -> dict[str, set[tuple[int, ...]]]:
+    shapes: dict[str, set[tuple[int, ...]]] = {}
+    layers = (module for module in model.submodules if isinstance(module, keras.layers.Layer))
+    for layer in layers:
+        for attribute in _KERNELS:
+            kernel = getattr(layer, attribute, None)
+            if kernel is not None:
+                shapes.setdefault(bare_name(layer.name), set()).add(_shape(kernel))
+    return shapes
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    """The sizes above 1 in ascending order: Keras and LiteRT order the axes of a kernel differently."""
+    return tuple(sorted(int(size) for size in tensor.shape if size > 1))
+
+
+def _components(name: str) -> list[str]:
+    return [bare_name(part) for path in name.split(";") for part in path.split("/")]

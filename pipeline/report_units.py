@@ -1,0 +1,84 @@
+"""Numbers as a report prints them: sensible digits, units, no line break between the two."""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+NBSP = "\N{NO-BREAK SPACE}"
+MISSING = "–"
+
+
+def number(value: float) -> str:
+    """About three significant digits, thousands separated: 1,234; 134; 63.0; 1.45; 0.12."""
+    size = abs(value)
+    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def tiny(value: float) -> str:
+    """Two significant digits of a number that may be very small: 0.0013, 0.13, 9e-07, 0."""
+    return f"{value:.2g}" if abs(value) >= 1e-4 else f"{value:.0e}" if value else "0"
+
+
+def accuracy_digits(images: int) -> int:
+    """Digits after the point of a percentage over so many images: the step of one image shows, no more."""
+    return max(1, math.ceil(math.log10(max(images, 1))) - 2)
+
+
+def percent(fraction: float, images: int = 1000) -> str:
+    """A fraction of 1 in percent, with the digits that so many images bear out."""
+    return f"{100 * fraction:.{accuracy_digits(images)}f}{NBSP}%"
+
+
+def points(fraction: float, images: int = 1000) -> str:
+    """A difference of two fractions in percentage points, signed unless it is zero."""
+    text = f"{100 * fraction:+.{accuracy_digits(images)}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def size(size_bytes: float) -> str:
+    """Bytes as kB or MB (powers of 1000)."""
+    return f"{number(size_bytes / 1e6)}{NBSP}MB" if size_bytes >= 1e6 else f"{number(size_bytes / 1e3)}{NBSP}kB"
+
+
+def latency(latency_us: float) -> str:
+    """Microseconds as µs, or as ms from 10 ms on."""
+    return f"{number(latency_us / 1e3)}{NBSP}ms" if latency_us >= 1e4 else f"{number(latency_us)}{NBSP}µs"
+
+
+def count(value: float) -> str:
+    """A large count with a suffix: 33.7k, 1.45M, 2.1G."""
+    for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{number(value / scale)}{suffix}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Wall time as "3.1 s", "4 min 5 s" or "2 h 3 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f}{NBSP}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NBSP}min {rest}{NBSP}s"
+    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
+
+
+def ratio(value: float) -> str:
+    """How many times: 2.1×, 12×."""
+    return f"{value:.0f}×" if value >= 9.95 else f"{value:.1f}×" if value >= 1.95 else f"{value:.2f}×"
+
+
+def moment(iso: str) -> str:
+    """An ISO 8601 time as "21 November 2026, 21:16 UTC"."""
+    time = datetime.datetime.fromisoformat(iso)
+    return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".strip()
+
+
+def wilson_interval(fraction: float, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of an accuracy on so many images (Wilson 1927, the score interval)."""
+    z = 1.959964
+    centre = (fraction + z * z / (2 * images)) / (1 + z * z / images)
+    half = z * math.sqrt(fraction * (1 - fraction) / images + (z / (2 * images)) ** 2) / (1 + z * z / images)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,326 @@
+"""What a report says about a run, as plain values: comparisons, rows and groups. No HTML and no TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import LitesmithError
+from core.spec_io import to_plain
+from core.values import Measurement
+from deploy.schemes import FLOAT32, FULL_INTEGER
+from pipeline.config import Config
+from pipeline.report_data import ArtifactReport, RunReport
+from search.arch import StageSpec
+from search.blocks import layers_of
+from search.grammar import from_text
+from search.trials import OK, Trial
+
+STAGE_KINDS = {
+    "data": "data",
+    "search": "search",
+    "teacher": "teacher",
+    "float": "training of the winners",
+    "pass": "compression passes",
+    "convert": "conversion",
+    "validate": "validation",
+    "bench": "benchmark",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Two medians on one target in microseconds: the float32 parent's and the artifact's."""
+
+    target: str
+    parent_us: float
+    own_us: float
+    trusted: bool
+
+    @property
+    def times(self) -> float:
+        """How many times faster than the parent."""
+        return self.parent_us / self.own_us
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """An artifact against its float32 parent. Size ratios compare like with like (file with file, .zip with .zip);
+    `points_lost` is the parent's test accuracy minus the artifact's, as a fraction of 1."""
+
+    parent: ArtifactReport
+    smaller: float
+    zipped_smaller: float
+    points_lost: float
+    speeds: tuple[Speed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """`count` images of class `actual`, `share` (0..1) of its test images, were taken for `predicted`."""
+
+    actual: str
+    predicted: str
+    count: int
+    share: float
+
+
+def gain(report: RunReport, artifact: ArtifactReport) -> Gain | None:
+    """What compression gained, or None if the float32 parent could not be made."""
+    parent = parent_of(report, artifact)
+    if parent is None:
+        return None
+    before = {m.target.name: m for m in parent.measurements}
+    return Gain(
+        parent=parent,
+        smaller=parent.artifact.size_bytes / artifact.artifact.size_bytes,
+        zipped_smaller=parent.zipped_bytes / artifact.zipped_bytes,
+        points_lost=test_accuracy(parent) - test_accuracy(artifact),
+        speeds=tuple(_speed(before[m.target.name], m) for m in artifact.measurements if m.target.name in before),
+    )
+
+
+def parent_of(report: RunReport, artifact: ArtifactReport) -> ArtifactReport | None:
+    """The float32 parent, or None if it could not be made."""
+    try:
+        return report.float_parent(artifact)
+    except LitesmithError:
+        return None
+
+
+def test_accuracy(artifact: ArtifactReport) -> float:
+    """Of the .tflite, as a fraction of 1."""
+    return float(artifact.validation["tflite_accuracy"])
+
+
+def _speed(before: Measurement, after: Measurement) -> Speed:
+    trusted = before.verdict == after.verdict == "ok"
+    return Speed(after.target.name, before.latency.median_us, after.latency.median_us, trusted)
+
+
+def best(report: RunReport) -> ArtifactReport | None:
+    """The full-integer artifact of the highest validation accuracy, of equals the smallest when zipped; else None.
+
+    Judged on validation images: choosing by test accuracy would flatter it.
+    """
+    return _best(artifact for artifact in report.released if artifact.plan.scheme == FULL_INTEGER)
+
+
+def headline_artifact(report: RunReport) -> ArtifactReport | None:
+    """`best`, or without a full-integer artifact the best of what is not float32, or the best of all."""
+    others = (artifact for artifact in report.released if artifact.plan.scheme != FLOAT32)
+    return best(report) or _best(others) or _best(report.released)
+
+
+def _best(artifacts: Iterator[ArtifactReport] | Sequence[ArtifactReport]) -> ArtifactReport | None:
+    return min(artifacts, key=lambda a: (-a.val_accuracy, a.zipped_bytes), default=None)
+
+
+def label(report: RunReport, artifact: ArtifactReport) -> str:
+    """A short name: the recipe, with the winner's number (from 1) where there are several."""
+    recipe = artifact.plan.recipe or "+".join(artifact.plan.steps)
+    return f"{recipe} (winner {artifact.plan.winner + 1})" if len(report.winners) > 1 else recipe
+
+
+def steps(report: RunReport, artifact: ArtifactReport) -> tuple[tuple[str, ArtifactReport], ...]:
+    """What each step towards the artifact is called, with the model after it; the float32 parent first."""
+    if parent_of(report, artifact) is None:
+        return ((artifact.plan.scheme, artifact),)
+    named, done = [], 0
+    for step in report.chain(artifact):
+        new = step.plan.steps[done:]
+        done = len(step.plan.steps)
+        # A model without a pass of its own is one more conversion of the network before it.
+        named.append((" + ".join(map(step_words, new)) if new else step.plan.scheme.replace("_", " "), step))
+    return tuple(named)
+
+
+def step_words(step: str) -> str:
+    """A step's name in words: "prune0.5" is "prune 50 %", "cluster16" is "cluster 16", "qat" is "QAT int8"."""
+    match = re.fullmatch(r"(prune|cluster)([\d.]+)", step)
+    if match is None:
+        return "QAT int8" if step == "qat" else step
+    return f"prune {100 * float(match[2]):g} %" if match[1] == "prune" else f"cluster {match[2]}"
+
+
+def front(trials: Sequence[Trial], cost: str) -> tuple[Trial, ...]:
+    """The trials that no other beats in both validation accuracy and cost, by rising cost."""
+    finished = [trial for trial in trials if trial.status == OK]
+    found: list[Trial] = []
+    for trial in sorted(finished, key=lambda t: (t.metrics[cost], -t.metrics["val_accuracy"], t.index)):
+        if not found or trial.metrics["val_accuracy"] > found[-1].metrics["val_accuracy"]:
+            found.append(trial)
+    return tuple(found)
+
+
+def measured_cost(report: RunReport, artifact: ArtifactReport) -> float | None:
+    """The artifact's cost in the unit of the search: MACs, or median microseconds on the search's target."""
+    search = report.config["search"]
+    if search["cost"] == "macs":
+        return float(artifact.macs)
+    medians = {m.target.name: m.latency.median_us for m in artifact.measurements}
+    return medians.get(search["target"])
+
+
+def confused(matrix: Sequence[Sequence[int]], names: Sequence[str], count: int) -> tuple[Confusion, ...]:
+    """The `count` most frequent confusions of a matrix (rows actual, columns predicted), those without images left out."""
+    found = [
+        Confusion(names[i], names[j], images, images / sum(row))
+        for i, row in enumerate(matrix)
+        for j, images in enumerate(row)
+        if i != j and images
+    ]
+    return tuple(sorted(found, key=lambda item: (-item.count, -item.share))[:count])
+
+
+def recalls(matrix: Sequence[Sequence[int]]) -> tuple[float | None, ...]:
+    """For each class the share of its images that were recognized; None for a class without test images."""
+    return tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(matrix))
+
+
+def conditions(report: RunReport) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The conditions that all measurements share, and the names of those that differ."""
+    every = [measurement.conditions for artifact in report.artifacts for measurement in artifact.measurements]
+    keys = sorted({key for item in every for key in item})
+    shared = {key: every[0][key] for key in keys if all(item.get(key) == every[0].get(key) for item in every)}
+    return shared, tuple(key for key in keys if key not in shared)
+
+
+def stage_seconds(report: RunReport) -> tuple[tuple[str, int, float], ...]:
+    """(kind of stage, how many, their wall time in seconds), in the order of the pipeline."""
+    groups: dict[str, list[float]] = {}
+    for name, seconds in report.seconds.items():
+        groups.setdefault(_kind(name), []).append(seconds)
+    return tuple((words, len(groups[kind]), sum(groups[kind])) for kind, words in STAGE_KINDS.items() if kind in groups)
+
+
+def _kind(stage: str) -> str:
+    parts = stage.split(".")
+    for kind in ("convert", "validate", "bench"):
+        if kind in parts[1:]:
+            return kind
+    return stage if stage in STAGE_KINDS else "float" if parts[-1] == "float" else "pass"
+
+
+def network(arch: str) -> tuple[tuple[str, str, str], ...]:
+    """Token by token: the grammar's text, what it says in words, the shape (height × width × channels) after it."""
+    spec = from_text(arch)
+    shapes = {layer.name: layer.out_shape for layer in layers_of(spec)}
+
+    def shape(prefix: str) -> str:
+        last = [name for name in shapes if name.startswith(prefix)][-1]
+        return " × ".join(str(side) for side in shapes[last])
+
+    tokens = arch.split()
+    classes = f"{spec.num_classes} classes, width multiplier {spec.width_multiplier:g}"
+    rows = [
+        (tokens[0], f"RGB image, {classes}", f"{spec.resolution} × {spec.resolution} × 3"),
+        (tokens[1], f"3×3 convolution, stride {spec.stem_stride}", shape("stem_")),
+    ]
+    for i, stage in enumerate(spec.stages):
+        rows.append((tokens[2 + i], _stage_words(stage), shape(f"s{i}_b")))
+    return (*rows, (tokens[-1], "1×1 convolution, global average pooling, classifier, softmax", shape("head_")))
+
+
+def _stage_words(stage: StageSpec) -> str:
+    first = stage.active[0]
+    words = [f"{len(stage.active)} inverted residual{'s' if len(stage.active) > 1 else ''}"]
+    words += [f"{_varying(stage, 'kernel_size')} kernel", f"expansion {_varying(stage, 'expand_ratio')}"]
+    words += [f"stride {first.stride}"] if first.stride > 1 else []
+    words += [f"squeeze-excite {first.se_ratio:g}"] if first.se_ratio else []
+    return ", ".join([*words, *([] if first.skip else ["no skip connections"])])
+
+
+def _varying(stage: StageSpec, name: str) -> str:
+    values = dict.fromkeys(getattr(block, name) for block in stage.active)
+    return "/".join(f"{value}×{value}" if name == "kernel_size" else f"{value:g}" for value in values)
+
+
+def config_file(report: RunReport) -> str:
+    """The text of a configuration file that repeats the run: every key that differs from today's default."""
+    changed = list(_differences(to_plain(Config()), report.config, "config"))
+    lines = [f"    {key} = {_literal(value)}" for key, value in changed]
+    start = ["from pipeline.config import default_config", "", "", "def get_config():", "    config = default_config()"]
+    return "\n".join([*start, *lines, "    return config", ""])
+
+
+def _literal(value: Any) -> str:
+    return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def _differences(default: dict[str, Any], own: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    for key, value in own.items():
+        if isinstance(value, dict):
+            yield from _differences(default.get(key, {}), value, f"{where}.{key}")
+        elif key not in default or default[key] != value:
+            yield f"{where}.{key}", value
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A numeric column of the trial table: its heading with the unit, and each trial's value in that unit."""
+
+    heading: str
+    value: Callable[[Trial], float | None]
+    digits: int | None = None
+
+
+# Metric: heading, divisor, digits after the point (None: three significant).
+_METRICS: dict[str, tuple[str, float, int | None]] = {
+    "val_accuracy": ("Validation accuracy, %", 0.01, 2),
+    "int8_val_accuracy": ("Int8 validation accuracy, %", 0.01, 2),
+    "latency_us": ("Latency, µs", 1, None),
+    "macs": ("MACs, millions", 1e6, None),
+    "params": ("Parameters, thousands", 1e3, None),
+    "size_bytes": ("Int8 size, kB", 1e3, None),
+    "peak_memory_bytes": ("Peak activations, kB", 1e3, None),
+}
+
+
+def trial_columns(trials: Sequence[Trial]) -> tuple[Column, ...]:
+    """Score, every metric that any trial has (known ones first), epochs, and the seconds of each phase."""
+    names = dict.fromkeys(name for trial in trials for name in trial.metrics)
+    known = [name for name in _METRICS if name in names]
+    phases = dict.fromkeys(phase for trial in trials for phase in trial.seconds)
+    return (
+        Column("Score", lambda trial: trial.score if trial.status == OK else None, 4),
+        *(_metric_column(name) for name in [*known, *(name for name in names if name not in _METRICS)]),
+        Column("Epochs", lambda trial: trial.epochs, 0),
+        Column("Time, s", lambda trial: sum(trial.seconds.values()) if trial.seconds else None, 1),
+        *(_phase_column(phase) for phase in phases if phase != "total"),
+    )
+
+
+def _metric_column(name: str) -> Column:
+    heading, unit, digits = _METRICS.get(name, (name, 1, None))
+    return Column(heading, lambda trial: trial.metrics[name] / unit if name in trial.metrics else None, digits)
+
+
+def _phase_column(phase: str) -> Column:
+    return Column(f"{phase.replace('_', ' ')}, s", lambda trial: trial.seconds.get(phase), 2)
+
+
+def best_trials(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
+    """The `count` trials of the highest scores, in the order of the search."""
+    chosen = sorted(trials, key=lambda trial: (-trial.score, trial.index))[:count]
+    return tuple(sorted(chosen, key=lambda trial: trial.index))
+
+
+def tool_versions(report: RunReport) -> dict[str, str]:
+    """The versions of all tools that made or measured an artifact."""
+    found: dict[str, str] = {}
+    for artifact in report.artifacts:
+        found |= artifact.artifact.tool_versions or {}
+        for measurement in artifact.measurements:
+            found |= {"benchmark": measurement.tool}
+            found |= {k: v for k, v in measurement.conditions.items() if k == "python"}
+    return dict(sorted(found.items()))
+
+
+def without_confusion(artifact: ArtifactReport) -> ArtifactReport:
+    """The artifact with its validation stripped of the matrix, which is shown for the best one only."""
+    rest = {key: value for key, value in artifact.validation.items() if key != "confusion"}
+    return dataclasses.replace(artifact, validation=rest)
