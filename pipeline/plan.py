@@ -143,7 +143,8 @@ def _plan_winner(planner: _Planner, config: Config, winner: int, inputs: tuple[s
     prefix = f"w{winner}"
     params = {"winner": winner, "train": config.train, "distill": config.distill, "seed": config.seed}
     node = planner.add(f"{prefix}.float", "float", params, inputs)
-    artifacts = {f"{prefix}.float32": ArtifactPlan(f"{prefix}.float32", winner, node, "float32", (), "float32")}
+    parent = ArtifactPlan(f"{node}.float32", winner, node, "float32", (), "float32")
+    artifacts = {parent.name: parent}
     for text in config.compress.recipes:
         recipe = parse_recipe(text, config.compress)
         for artifact in _plan_recipe(planner, config, winner, recipe, node, (data, *teacher)):

@@ -1,9 +1,133 @@
+"""The report of a run: one self-contained HTML page that loads nothing from anywhere, and a summary in Markdown."""
+
 from __future__ import annotations
 
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
 
-def render(report, created):
-    return "<html></html>"
+import jinja2
+from markupsafe import Markup
+
+from android_bench.protocol import SEARCH_PROCESSES
+from pipeline import report_figures, report_units, report_view
+from pipeline.report_data import ArtifactReport, RunReport
+from search.trials import FAILED, OK
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_MATRIX_CLASSES = 20  # more do not fit on a screen: the most frequent confusions are listed instead
+CONFUSIONS = 20
 
 
-def summary(report, created):
-    return "x"
+def render(report: RunReport, created: str) -> str:
+    """The whole page; `created` is an ISO 8601 time. The same arguments give the same text, byte for byte."""
+    return _environment().get_template("report.html.j2").render(_values(report, created))
+
+
+def summary(report: RunReport, created: str) -> str:
+    """The headline, the released models and the failures as Markdown."""
+    return _environment().get_template("summary.md.j2").render(_values(report, created))
+
+
+def headline(report: RunReport) -> str:
+    """One paragraph: what the best full-integer model gained and lost against its float32 parent."""
+    artifact = report_view.headline_artifact(report)
+    if artifact is None:
+        return "No model was released: every recipe failed."
+    kind = "best full-integer model" if report_view.best(report) else "best model (none is full-integer)"
+    own = f"{artifact.file} is the {kind}, chosen by validation accuracy."
+    gain = report_view.gain(report, artifact)
+    correct = f"{report_units.percent(report_view.test_accuracy(artifact), _images(artifact))} of the "
+    correct += f"{_images(artifact):,} test images right"
+    if gain is None or gain.parent is artifact:
+        return f"{own} It has {report_units.size(artifact.artifact.size_bytes)} and gets {correct}."
+    sizes = f"{report_units.size(artifact.artifact.size_bytes)} against {report_units.size(gain.parent.artifact.size_bytes)}"
+    gains = [f"{_times(gain.smaller, 'smaller', 'larger')} ({sizes})"]
+    for speed in gain.speeds:
+        medians = f"{report_units.latency(speed.own_us)} against {report_units.latency(speed.parent_us)}"
+        noisy = "" if speed.trusted else ", noisy"
+        gains.append(f"{_times(speed.times, 'faster', 'slower')} on {speed.target} ({medians}{noisy})")
+    lost = _lost(gain.points_lost, _images(artifact))
+    return f"{own} Against its float32 parent it is {', '.join(gains)}, and gets {correct}: {lost}."
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("number", "tiny", "percent", "points", "size", "latency", "count", "duration", "ratio", "moment")
+    environment.filters |= {name: getattr(report_units, name) for name in names}
+    environment.filters |= {"times": _times, "lost": _lost, "markdown": _markdown, "fixed": _fixed}
+    return environment
+
+
+def _values(report: RunReport, created: str) -> dict[str, Any]:
+    """What the templates use."""
+    chosen = report_view.headline_artifact(report)
+    shared, differing = report_view.conditions(report)
+    return {
+        "report": report,
+        "created": created,
+        "view": report_view,
+        "units": report_units,
+        "headline": headline(report),
+        "chosen": chosen,
+        "gain": report_view.gain(report, chosen) if chosen else None,
+        "images": _images(report.artifacts[0]),
+        "is_ok": lambda trial: trial.status == OK,
+        "failed_trials": sum(trial.status == FAILED for trial in report.trials),
+        "max_trial_rows": report_view.MAX_TRIAL_ROWS,
+        "max_matrix_classes": MAX_MATRIX_CLASSES,
+        "confusions": CONFUSIONS,
+        "search_processes": min(report.config["bench"]["processes"], SEARCH_PROCESSES),
+        "shared_conditions": shared,
+        "differing_conditions": differing,
+        "config_json": json.dumps(report.config, indent=2, ensure_ascii=False),
+        "pareto": lambda name, width, height: Markup(report_figures.pareto(report, name, width, height)),
+        "panels": lambda artifact: report_figures.panels(report, artifact),
+        "markup": Markup,
+        "shade": _shade,
+        "missing": report_units.MISSING,
+    }
+
+
+def _images(artifact: ArtifactReport) -> int:
+    return int(artifact.validation["images"])
+
+
+def _times(ratio: float, better: str, worse: str) -> str:
+    """ "2.1× smaller", or with the ratio turned round "1.3× larger"."""
+    return f"{report_units.ratio(ratio)} {better}" if ratio >= 1 else f"{report_units.ratio(1 / ratio)} {worse}"
+
+
+def _lost(fraction: float, images: int) -> str:
+    text = report_units.points(fraction, images).lstrip("+−")
+    if float(text) == 0:
+        return "no points lost"
+    return f"{text} points {'lost' if fraction > 0 else 'gained'}"
+
+
+def _markdown(text: object) -> str:
+    """Text for one cell of a Markdown table, taken literally."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
+
+
+def _fixed(value: float, digits: int | None) -> str:
+    return report_units.number(value) if digits is None else f"{value:.{digits}f}"
+
+
+def _shade(share: float, diagonal: bool) -> str:
+    """The style of a cell of the confusion matrix: blue for what is right, orange for errors, which are stretched
+    by a square root because a few in a hundred matter."""
+    red, green, blue = (0, 114, 178) if diagonal else (230, 140, 0)
+    strength = share if diagonal else share**0.5
+    mixed = [round(255 + (channel - 255) * strength) for channel in (red, green, blue)]
+    text = "#fff" if diagonal and strength > 0.6 else "inherit"
+    return f"background: rgb({mixed[0]} {mixed[1]} {mixed[2]}); color: {text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from search.arch import StageSpec
 from search.blocks import layers_of
 from search.grammar import from_text
 from search.trials import OK, Trial
+
+MAX_TRIAL_ROWS = 500  # a table of more would make the page slow and is in report.json anyway
 
 STAGE_KINDS = {
     "data": "data",
@@ -303,10 +304,10 @@ def _phase_column(phase: str) -> Column:
     return Column(f"{phase.replace('_', ' ')}, s", lambda trial: trial.seconds.get(phase), 2)
 
 
-def best_trials(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
-    """The `count` trials of the highest scores, in the order of the search."""
-    chosen = sorted(trials, key=lambda trial: (-trial.score, trial.index))[:count]
-    return tuple(sorted(chosen, key=lambda trial: trial.index))
+def listed_trials(report: RunReport) -> tuple[Trial, ...]:
+    """The winners and the trials of the highest scores, at most MAX_TRIAL_ROWS, in the order of the search."""
+    ranked = sorted(report.trials, key=lambda trial: (trial.index not in report.winners, -trial.score, trial.index))
+    return tuple(sorted(ranked[:MAX_TRIAL_ROWS], key=lambda trial: trial.index))
 
 
 def tool_versions(report: RunReport) -> dict[str, str]:
@@ -318,9 +319,3 @@ def tool_versions(report: RunReport) -> dict[str, str]:
             found |= {"benchmark": measurement.tool}
             found |= {k: v for k, v in measurement.conditions.items() if k == "python"}
     return dict(sorted(found.items()))
-
-
-def without_confusion(artifact: ArtifactReport) -> ArtifactReport:
-    """The artifact with its validation stripped of the matrix, which is shown for the best one only."""
-    rest = {key: value for key, value in artifact.validation.items() if key != "confusion"}
-    return dataclasses.replace(artifact, validation=rest)

@@ -21,7 +21,7 @@ TIMEOUT_S = 900.0
 
 # Each place is a file whose appearance tells where the run is: within the search, within a training (after an epoch's
 # checkpoint), between passes, and between stages.
-PLACES = ("scratch/search-*/trials.jsonl", "scratch/w0.prune0.5-*/checkpoint.npz", "stages/w0.float32.convert-*")
+PLACES = ("scratch/search-*/trials.jsonl", "scratch/w0.prune0.5-*/checkpoint.npz", "stages/w0.float.float32.convert-*")
 MORE_PLACES = (
     "scratch/data-*",
     "stages/data-*",

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from ml_collections import ConfigDict
+
+from core.errors import UsageError
+from pipeline.config import Config, default_config, validated
+
+
+def test_the_defaults_are_legal_and_equal_the_values() -> None:
+    assert validated(default_config()) == Config()
+
+
+def test_the_keys_that_others_rely_on_are_there() -> None:
+    config = default_config()
+    keys = "seed data.name search.space search.oracle search.max_trials search.epochs search.objective".split()
+    keys += "search.target_latency_us compress.recipes bench.targets release.name".split()
+    for key in keys:
+        node = config
+        for part in key.split("."):
+            node = node[part]
+
+
+def test_an_unknown_key_in_a_config_file_is_an_error() -> None:
+    with pytest.raises(AttributeError):
+        default_config().search.spce = 1
+
+
+def test_wrong_types_are_refused_by_name() -> None:
+    config = ConfigDict({"search": {"max_trials": "many"}})
+    with pytest.raises(UsageError, match=r"config\.search\.max_trials: 'many' has the wrong type; expected int"):
+        validated(config)
+
+
+def test_optional_keys_can_be_set_and_unset() -> None:
+    config = default_config()
+    config.data.resolution = 32
+    config.teacher.network = "None"  # what --config.teacher.network=None gives
+    found = validated(config)
+    assert (found.data.resolution, found.teacher.network) == (32, None)
+
+
+def test_a_tuple_can_be_written_with_commas() -> None:
+    config = default_config()
+    config.compress.recipes = ("ptq, prune+qat",)  # what --config.compress.recipes="ptq, prune+qat" gives
+    assert validated(config).compress.recipes == ("ptq", "prune+qat")
+
+
+def test_the_search_measures_on_a_target_of_the_benchmark() -> None:
+    config = default_config()
+    config.bench.targets = ("host_cpu",)
+    with pytest.raises(UsageError, match=r"config\.search\.target: 'host' .*host_cpu"):
+        validated(config)

@@ -1,0 +1,156 @@
+"""The command line as a user meets it: a process, its exit code, what it prints, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Usage errors must be found before TensorFlow is imported, which alone takes 4 s or more.
+INSTANT_S = 2.0
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.main", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def _refusal(*arguments: str) -> str:
+    """The one line on stderr of a command that must end with exit code 2."""
+    done = _run(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("litesmith: ")
+    return line
+
+
+def _demo(workdir: Path, *overrides: str) -> tuple[str, ...]:
+    return ("run", "--config=configs/demo.py", f"--workdir={workdir}", *overrides)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
+def test_help_ends_with_0_and_names_every_command(flag: str) -> None:
+    done = _run(flag)
+    assert done.returncode == 0
+    assert all(f"\n  {name} " in done.stdout for name in "run search compress convert bench report status".split())
+
+
+def test_no_command_shows_the_usage_and_ends_with_2() -> None:
+    done = _run()
+    assert done.returncode == 2
+    assert "usage:" in done.stdout
+
+
+def test_a_dry_run_lists_stages_and_keys_and_writes_nothing(tmp_path: Path) -> None:
+    done = _run(*_demo(tmp_path / "run"), "--dry_run")
+    assert done.returncode == 0
+    for stage in ("data", "teacher", "search", "w0.float", "w0.qat.validate", "report", "release"):
+        assert any(line.startswith(stage + " ") for line in done.stdout.splitlines())
+    assert "to do in" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("--config.search.spce=x", ("config.search.spce", "space", "max_trials")),
+        ("--config.serach.space=x", ("config.serach", "search", "teacher")),
+        ("--config.search.space.deep=x", ("config.search.space", "no keys")),
+        ("--config.search.max_trials=x", ("config.search.max_trials", "x", "whole number")),
+        ("--config.search.max_trials=0", ("config.search.max_trials", "0", "from 1")),
+        ("--config.train.learning_rate=nan", ("config.train.learning_rate", "nan", "from")),
+        ("--config.search.space=foo", ("config.search.space", "foo", "mobilenet_v2_small")),
+        ("--config.search.oracle=foo", ("config.search.oracle", "foo", "bayesian, hyperband, random")),
+        ("--config.search.objective=foo", ("config.search.objective", "foo", "mnasnet_soft")),
+        ("--config.search.target=phone", ("config.search.target", "phone", "host")),
+        ("--config.bench.targets=phone", ("config.bench.targets", "phone", "host")),
+        ("--config.compress.recipes=ptq,cluster+prune", ("config.compress.recipes", "'prune'", "cannot come after")),
+        ("--config.compress.recipes=foo", ("config.compress.recipes", "foo", "qat")),
+        ("--config.data.name=foo", ("config.data.name", "foo", "mnist_5k")),
+        ("--config.data.name=npz:/nowhere/x.npz", ("/nowhere/x.npz",)),
+        ("--config.data.name=directory:/nowhere", ("/nowhere",)),
+        ("--config.teacher.network=foo", ("config.teacher.network", "foo", "mobilenet_v2")),
+        ("--config.teacher.file=/nowhere/x.h5", ("config.teacher.file", "/nowhere/x.h5")),
+        ("--config.release.name=a/b", ("config.release.name", "a/b", "letters")),
+        ("--config.seed=-1", ("config.seed", "-1", "from 0")),
+        ("--nonsense", ("nonsense",)),
+    ],
+)
+def test_a_bad_setting_is_one_line_with_what_is_legal(tmp_path: Path, override: str, parts: tuple[str, ...]) -> None:
+    line = _refusal(*_demo(tmp_path / "run", override))
+    assert all(part in line for part in parts), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_typo_is_refused_before_tensorflow_is_loaded(tmp_path: Path) -> None:
+    started = time.monotonic()
+    _refusal(*_demo(tmp_path / "run", "--config.search.spce=x"))
+    assert time.monotonic() - started < INSTANT_S
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("rum", "--workdir=w"), ("rum", "run", "status")),
+        (("run", "extra", "--workdir=w"), ("run extra",)),
+        (("run", "--config=configs/demo.py"), ("--workdir",)),
+        (("run", "--workdir=w"), ("--config",)),
+        (("run", "--config=configs/nowhere.py", "--workdir=w"), ("--config", "configs/nowhere.py")),
+        (("status", "--workdir=nowhere"), ("--workdir", "nowhere")),
+    ],
+)
+def test_a_bad_command_is_one_line(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    line = _refusal(*arguments)
+    assert all(part in line for part in parts), line
+
+
+@pytest.mark.parametrize("body", ["import nowhere", "def get_config(): return 3", "def get_config(: pass", "x = 1"])
+def test_a_broken_config_file_is_one_line(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(body)
+    assert "--config" in _refusal("run", f"--config={path}", f"--workdir={tmp_path / 'run'}")
+
+
+def test_a_workdir_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--workdir" in _refusal(*_demo(tmp_path / "file"))
+    assert "--workdir" in _refusal(*_demo(tmp_path / "file" / "below"))
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert "holds other files" in _refusal(*_demo(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("content", [b"not a zip", b""])
+def test_a_corrupt_npz_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.npz"
+    path.write_bytes(content)
+    assert str(path) in _refusal(*_demo(tmp_path / "run", f"--config.data.name=npz:{path}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pickled_npz_is_not_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=np.array([{"a": 1}], dtype=object), y_train=[0], x_test=[0], y_test=[0])
+    assert str(path) in _refusal(*_demo(tmp_path / "run", f"--config.data.name=npz:{path}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_is_not_a_model_or_holds_code_is_refused(tmp_path: Path) -> None:
+    noise, coded = tmp_path / "noise.h5", tmp_path / "coded.h5"
+    noise.write_bytes(b"0" * 100)
+    layer = {"class_name": "Lambda", "config": {"name": "evil", "function": ["gASV", None, None]}}
+    with h5py.File(coded, "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+    assert str(noise) in _refusal(*_demo(tmp_path / "run", f"--config.teacher.file={noise}"))
+    assert "evil" in _refusal(*_demo(tmp_path / "run", f"--config.teacher.file={coded}"))
+    assert not (tmp_path / "run").exists()
