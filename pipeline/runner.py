@@ -171,11 +171,12 @@ def _publish(stage: Stage, root: Path) -> None:
 
 def _run_stage(stage: Stage, title: str, plan: Plan, root: Path, reporter: Reporter) -> None:
     final = stage.directory(root)
+    scratch = root / "scratch" / final.name
     if is_done(stage, root):
+        shutil.rmtree(scratch, ignore_errors=True)  # the run may have been killed just before it did so
         reporter.line(f"{title}: done before")
         return
     inputs = {name: plan.stage(name).directory(root) for name in stage.inputs}
-    scratch = root / "scratch" / final.name
     started = time.monotonic()
     reporter.line(title)
     try:

@@ -1,0 +1,28 @@
+"""Fashion-MNIST: a network for 80 us on the host, from 70,000 images of 28 x 28.
+
+    python -m pipeline.main run --config=configs/fashion_mnist.py --workdir=out/fashion_mnist
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from pipeline.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """The configuration; the search trains on 10,000 images, everything after it on all."""
+    config = default_config()
+    config.data.name = "fashion_mnist"
+    config.search.max_trials = 6
+    config.search.epochs = 3
+    config.search.train_images = 10_000
+    config.search.target_latency_us = 80.0
+    config.teacher.epochs = 8
+    config.teacher.learning_rate = 3e-3
+    config.train.epochs = 12
+    config.train.learning_rate = 3e-3
+    config.compress.recipes = ("ptq", "qat", "pcqat")
+    config.compress.epochs = 2
+    config.release.name = "fashion_mnist"
+    return config
