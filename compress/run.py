@@ -1,0 +1,56 @@
+"""Applies one pass to one model: wrap, fine-tune, strip, check. A pure function of its arguments."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from core.keras_env import keras, reset
+
+from compress.finetune import FineTune
+from compress.invariants import Invariants, LayerState, check, observe
+from compress.passes import PASSES
+from compress.passes.contract import CompressPass
+from compress.recipe import PassSpec
+from compress.storage import copy_of
+from core.registry import load
+from search.dataset import ImageSet
+from search.train import History, accuracy
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """A compressed model and what is known of it.
+
+    Attributes:
+      model: plain tf_keras, or after "quantize" the quantization-aware model that is converted.
+      invariants: everything this and all earlier passes promise.
+      states: each kernel as found after the pass.
+      val_accuracy: top-1, 0..1.
+    """
+
+    model: keras.Model
+    invariants: Invariants
+    states: tuple[LayerState, ...]
+    val_accuracy: float
+    seconds: float
+    history: History
+
+
+def apply_pass(
+    spec: PassSpec, model: keras.Model, earlier: Invariants, fine_tune: FineTune, val: ImageSet
+) -> PassResult:
+    """The model after one pass; the given model stays as it is.
+
+    The result depends on the arguments alone (not on the process or on kills: `fine_tune.checkpoint` resumes exactly).
+    Raises InvariantError naming layer and pass if the pass broke what must hold, CandidateError if training diverged.
+    """
+    started = time.monotonic()
+    reset(fine_tune.seed)
+    compress_pass: CompressPass = load(PASSES, spec.name, "pass")(spec.settings)
+    wrapped = compress_pass.wrap(copy_of(model), earlier, fine_tune)
+    history = fine_tune.run(wrapped, compress_pass.callbacks(), spec.name)
+    result = copy_of(compress_pass.strip(wrapped))
+    invariants, states = earlier.merged(compress_pass.promises()), observe(result)
+    check(states, invariants, spec.name)
+    return PassResult(result, invariants, states, accuracy(result, val), time.monotonic() - started, history)
