@@ -25,6 +25,5 @@ def get_config() -> ConfigDict:
     config.train.batch_size = 32
     config.train.learning_rate = 3e-3
     config.compress.recipes = ("ptq", "qat", "pcqat")
-    config.compress.epochs = 2
     config.release.name = "demo"
     return config

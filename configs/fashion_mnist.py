@@ -24,5 +24,6 @@ def get_config() -> ConfigDict:
     config.train.learning_rate = 3e-3
     config.compress.recipes = ("ptq", "qat", "pcqat")
     config.compress.epochs = 2
+    config.compress.learning_rate = 1e-3
     config.release.name = "fashion_mnist"
     return config
