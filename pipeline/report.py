@@ -41,9 +41,10 @@ def headline(report: RunReport) -> str:
     gain = report_view.gain(report, artifact)
     correct = f"{report_units.percent(report_view.test_accuracy(artifact), _images(artifact))} of the "
     correct += f"{_images(artifact):,} test images right"
-    if gain is None or gain.parent is artifact:
+    if gain is None:
         return f"{own} It has {report_units.size(artifact.artifact.size_bytes)} and gets {correct}."
-    sizes = f"{report_units.size(artifact.artifact.size_bytes)} against {report_units.size(gain.parent.artifact.size_bytes)}"
+    before, after = gain.parent.artifact.size_bytes, artifact.artifact.size_bytes
+    sizes = f"{report_units.size(after)} against {report_units.size(before)}"
     gains = [f"{_times(gain.smaller, 'smaller', 'larger')} ({sizes})"]
     for speed in gain.speeds:
         medians = f"{report_units.latency(speed.own_us)} against {report_units.latency(speed.parent_us)}"
@@ -87,6 +88,7 @@ def _values(report: RunReport, created: str) -> dict[str, Any]:
         "max_matrix_classes": MAX_MATRIX_CLASSES,
         "confusions": CONFUSIONS,
         "search_processes": min(report.config["bench"]["processes"], SEARCH_PROCESSES),
+        "doubts": report_view.doubts(report),
         "shared_conditions": shared,
         "differing_conditions": differing,
         "config_json": json.dumps(report.config, indent=2, ensure_ascii=False),
@@ -103,7 +105,9 @@ def _images(artifact: ArtifactReport) -> int:
 
 
 def _times(ratio: float, better: str, worse: str) -> str:
-    """ "2.1× smaller", or with the ratio turned round "1.3× larger"."""
+    """A ratio in words: "2.1× smaller", turned round "1.3× larger", or "no smaller"."""
+    if f"{ratio:.2f}" == "1.00":
+        return f"no {better}"
     return f"{report_units.ratio(ratio)} {better}" if ratio >= 1 else f"{report_units.ratio(1 / ratio)} {worse}"
 
 

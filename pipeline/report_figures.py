@@ -86,8 +86,8 @@ def _trial_series(report: RunReport, finished: Sequence[Trial], axis: _Axis) -> 
     linked = len(report.trials) <= report_view.MAX_TRIAL_ROWS
     labels = tuple(f"trial {trial.index + 1}" for trial in winners)
     found = (
-        Series("trial", "o", BLUE, 36, tuple(_trial_dot(trial, axis) for trial in others), linked=linked),
-        Series("winner of the search", "*", VERMILLION, 200, tuple(_trial_dot(t, axis) for t in winners), labels),
+        Series("trial", "o", BLUE, 50, tuple(_trial_dot(trial, axis) for trial in others), linked=linked),
+        Series("winner of the search", "*", VERMILLION, 210, tuple(_trial_dot(t, axis) for t in winners), labels),
     )
     return tuple(series for series in found if series.dots)
 
@@ -111,7 +111,7 @@ def _artifact_series(report: RunReport, axis: _Axis) -> list[Series]:
             dots = tuple(_artifact_dot(artifact, cost / axis.divisor, axis) for artifact, cost in costs)
             labels = tuple(report_view.label(report, artifact) for artifact, _ in costs)
             marker, color = SCHEME_MARKS[scheme]
-            found.append(Series(f"released, {scheme.replace('_', ' ')}", marker, color, 62, dots, labels))
+            found.append(Series(f"released, {scheme.replace('_', ' ')}", marker, color, 66, dots, labels))
     return found
 
 

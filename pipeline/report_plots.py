@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import html
 import io
-import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
+from matplotlib.typing import RcKeyType
 
 INK, MUTED, LINE = "#1b2733", "#55636f", "#d5dde4"
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#aab4bd"
@@ -33,7 +37,7 @@ SCHEME_MARKS = {
 LOG_RANGE = 20  # costs that differ by more than this factor get a logarithmic axis
 POINTS_PER_INCH = 72  # of SVG's viewBox, so that lengths below are in points
 
-_STYLE = {
+_STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -152,7 +156,8 @@ def _set_range(axes: Axes, view: Pareto) -> None:
     if low > 0 and high / low > LOG_RANGE:
         axes.set_xscale("log")
         axes.set_xlim(low / 1.25, high * 1.25)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        room = axes.bbox.width / math.log10(high / low)  # points for a decade, about
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if room > 160 else (1, 3) if room > 80 else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     else:
@@ -160,7 +165,7 @@ def _set_range(axes: Axes, view: Pareto) -> None:
         axes.set_xlim(max(0.0, low - margin), high + margin)
         axes.xaxis.set_major_locator(MaxNLocator(6))
     margin = max(1.0, 0.1 * (max(accuracies) - min(accuracies)))
-    axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
+    axes.set_ylim(min(accuracies) - margin, min(max(accuracies) + margin, 100 + 0.3 * margin))
 
 
 def _draw_front(axes: Axes, view: Pareto) -> None:
@@ -177,10 +182,10 @@ def _scatter(axes: Axes, series: Series) -> None:
     marks = axes.scatter(
         [dot.cost for dot in series.dots],
         [dot.accuracy for dot in series.dots],
-        s=series.area,
+        s=series.area if series.linked else 0.3 * series.area,
         marker=series.marker,
         color=series.color,
-        edgecolors="white",
+        edgecolors="white" if series.linked else "none",
         linewidths=0.8,
         label=series.name,
         zorder=3,
@@ -191,41 +196,60 @@ def _scatter(axes: Axes, series: Series) -> None:
 
 
 def _place_labels(axes: Axes, all_series: Sequence[Series]) -> None:
-    """Puts each label at the nearest place beside its point that covers no mark and no other label."""
+    """Puts each label at the nearest place beside its point where it covers no mark, no line and no other label; one
+    without such a place is left out (tooltip and table have it)."""
     points = [axes.transData.transform((dot.cost, dot.accuracy)) for s in all_series for dot in s.dots]
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
+    marks = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
+    lines = [box for line in axes.lines for box in _boxes_of_steps(line)]
+    labels: list[Bbox] = []
     for series in reversed(all_series):
         for dot, text in zip(series.dots, series.labels, strict=False):
-            box = _place_label(axes, dot, text, series.color, taken)
-            taken += [box] if box else []
+            note = axes.annotate(text, (dot.cost, dot.accuracy), (0, 0), textcoords="offset points", va="center")
+            note.set(in_layout=False, fontsize=8.5)
+            for offset in _OFFSETS:
+                box, leader = _try(axes, note, dot, offset)
+                inside = axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max)
+                if inside and not box.count_overlaps([*marks, *lines, *labels]) and not _cross(leader, labels):
+                    labels.append(box)
+                    lines += leader
+                    if leader:
+                        _draw_leader(axes, dot, offset, series.color)
+                    break
+            else:
+                note.remove()
 
 
-def _place_label(axes: Axes, dot: Dot, text: str, color: str, taken: Sequence[Bbox]) -> Bbox | None:
-    note = axes.annotate(text, (dot.cost, dot.accuracy), textcoords="offset points", va="center", fontsize=8.5)
-    note.set_in_layout(False)
-    for distance, (right, up) in itertools.product((10, 18, 28, 40, 54), _DIRECTIONS):
-        note.set_position((distance * right, distance * up))
-        note.set_horizontalalignment("left" if right > 0 else "right" if right < 0 else "center")
-        box = note.get_window_extent().padded(1)
-        inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
-        if inside and not box.count_overlaps(taken):
-            if distance > 10:
-                at = (distance * right, distance * up)
-                _leader(axes, dot, at, color)
-            return box
-    note.remove()
-    return None
+_DIRECTIONS = ((1, 0), (-1, 0), (0.8, 0.8), (0.8, -0.8), (0, 1), (0, -1), (-0.8, 0.8), (-0.8, -0.8), (1, 0.4))
+_OFFSETS = [(distance * x, distance * y) for distance in (10, 18, 28, 40, 54, 70) for x, y in _DIRECTIONS]
 
 
-_DIRECTIONS = ((1, 0), (-1, 0), (0.8, 0.8), (0.8, -0.8), (0, 1), (0, -1), (-0.8, 0.8), (-0.8, -0.8))
+def _try(axes: Axes, note: Annotation, dot: Dot, offset: tuple[float, float]) -> tuple[Bbox, list[Bbox]]:
+    """Moves a label; its box then, and boxes along the line that leads to it (none right beside the point)."""
+    right, up = offset
+    note.set_position(offset)
+    note.set_horizontalalignment("left" if right > 0 else "right" if right < 0 else "center")
+    box = note.get_window_extent().padded(1)
+    if max(abs(right), abs(up)) <= 10:
+        return box, []
+    x, y = axes.transData.transform((dot.cost, dot.accuracy))
+    return box, [Bbox.from_bounds(x + right * i / 12 - 1, y + up * i / 12 - 1, 2, 2) for i in range(2, 12)]
 
 
-def _leader(axes: Axes, dot: Dot, offset: tuple[float, float], color: str) -> None:
-    arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
-    line = axes.annotate(
-        "", (dot.cost, dot.accuracy), xytext=offset, textcoords="offset points", arrowprops=arrow, zorder=2
-    )
+def _cross(leader: Sequence[Bbox], labels: Sequence[Bbox]) -> bool:
+    return any(box.count_overlaps(labels) for box in leader)
+
+
+def _draw_leader(axes: Axes, dot: Dot, offset: tuple[float, float], color: str) -> None:
+    shrink = 7 if offset[0] == 0 else 0  # above or below its point a label is centred on the line's end
+    style = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": shrink, "shrinkB": 4}
+    line = axes.annotate("", (dot.cost, dot.accuracy), offset, textcoords="offset points", arrowprops=style, zorder=2)
     line.set_in_layout(False)
+
+
+def _boxes_of_steps(line: Line2D) -> list[Bbox]:
+    """Boxes around the pieces of a line that runs along the axes (a staircase, or the vertical line of the budget)."""
+    corners = np.asarray(line.get_transform().transform_path(line.get_path()).vertices)
+    return [Bbox(corners[i : i + 2]).padded(1) for i in range(len(corners) - 1)]
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
@@ -238,31 +262,26 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
         axes.barh(row, bar.value, height=0.62, edgecolor=color, linewidth=1.0, **style)
         if bar.repeats:
             axes.plot(bar.repeats, (row, row), color=INK, linewidth=1.1, marker="|", markersize=5)
-        _value(axes, end, row, bar.text)
+        note = axes.annotate(bar.text, (end, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5)
+        note.set_in_layout(False)
 
 
 def _draw_points(axes: Axes, bars: Sequence[Bar]) -> None:
     values = [bar.value for bar in bars]
     span = max(max(values) - min(values), 1e-9)
-    axes.set_xlim(min(values) - 0.12 * span, max(values) + 0.9 * span)
+    axes.set_xlim(min(values) - 0.12 * span, max(values) + 0.8 * span)
     axes.plot(values, range(len(bars)), color=GREY, linewidth=1.2, zorder=1)
     for row, bar in enumerate(bars):
         color = GREEN if row == len(bars) - 1 else MUTED
         axes.plot(bar.value, row, "o", color=color, markersize=6)
-        _value(axes, bar.value, row, bar.text)
-
-
-def _value(axes: Axes, x: float, row: int, text: str) -> None:
-    axes.annotate(
-        text, (x, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5
-    ).set_in_layout(False)
+        axes.text(1.0, row, bar.text, transform=axes.get_yaxis_transform(), va="center", ha="right", fontsize=8.5)
 
 
 def _svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as an SVG element whose ids are its own within the page."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing)
+    figure.savefig(buffer, format="svg", metadata=nothing, dpi=2 * POINTS_PER_INCH)  # dpi: of embedded images
     text = buffer.getvalue()
     box = re.search(r'viewBox="([^"]+)"', text)
     assert box is not None  # every SVG of Matplotlib has one
@@ -285,4 +304,5 @@ def _with_tooltips(svg: str, tooltips: dict[str, str]) -> str:
         title = html.escape(tooltips[match[1]])
         return f'<a href="#{match[1]}" tabindex="-1"><title>{title}</title>'
 
-    return re.sub(r'<a href="#([^"]+)">', opened, svg)
+    # Matplotlib's target="_blank" would open the page again.
+    return re.sub(r'<a href="#([^"]+)"[^>]*>', opened, svg)

@@ -70,9 +70,9 @@ class Confusion:
 
 
 def gain(report: RunReport, artifact: ArtifactReport) -> Gain | None:
-    """What compression gained, or None if the float32 parent could not be made."""
+    """What compression gained; None for a float32 parent itself, and if the parent could not be made."""
     parent = parent_of(report, artifact)
-    if parent is None:
+    if parent is None or parent is artifact:
         return None
     before = {m.target.name: m for m in parent.measurements}
     return Gain(
@@ -121,9 +121,9 @@ def _best(artifacts: Iterator[ArtifactReport] | Sequence[ArtifactReport]) -> Art
 
 
 def label(report: RunReport, artifact: ArtifactReport) -> str:
-    """A short name: the recipe, with the winner's number (from 1) where there are several."""
+    """A short name: the recipe; where there are several winners with the winner's number, as in the file's name."""
     recipe = artifact.plan.recipe or "+".join(artifact.plan.steps)
-    return f"{recipe} (winner {artifact.plan.winner + 1})" if len(report.winners) > 1 else recipe
+    return f"w{artifact.plan.winner} {recipe}" if len(report.winners) > 1 else recipe
 
 
 def steps(report: RunReport, artifact: ArtifactReport) -> tuple[tuple[str, ArtifactReport], ...]:
@@ -167,7 +167,7 @@ def measured_cost(report: RunReport, artifact: ArtifactReport) -> float | None:
 
 
 def confused(matrix: Sequence[Sequence[int]], names: Sequence[str], count: int) -> tuple[Confusion, ...]:
-    """The `count` most frequent confusions of a matrix (rows actual, columns predicted), those without images left out."""
+    """The `count` most frequent confusions of a matrix (rows actual, columns predicted) that happened at all."""
     found = [
         Confusion(names[i], names[j], images, images / sum(row))
         for i, row in enumerate(matrix)
@@ -180,6 +180,16 @@ def confused(matrix: Sequence[Sequence[int]], names: Sequence[str], count: int) 
 def recalls(matrix: Sequence[Sequence[int]]) -> tuple[float | None, ...]:
     """For each class the share of its images that were recognized; None for a class without test images."""
     return tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(matrix))
+
+
+def doubts(report: RunReport) -> tuple[tuple[str, Measurement], ...]:
+    """The measurements that say of themselves that they should not be relied on, each with its model's label."""
+    return tuple(
+        (label(report, artifact), measurement)
+        for artifact in report.artifacts
+        for measurement in artifact.measurements
+        if measurement.verdict != "ok"
+    )
 
 
 def conditions(report: RunReport) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -302,6 +312,12 @@ def _metric_column(name: str) -> Column:
 
 def _phase_column(phase: str) -> Column:
     return Column(f"{phase.replace('_', ' ')}, s", lambda trial: trial.seconds.get(phase), 2)
+
+
+def winning_trials(report: RunReport) -> tuple[Trial, ...]:
+    """The trials of the winners, best first."""
+    by_index = {trial.index: trial for trial in report.trials}
+    return tuple(by_index[index] for index in report.winners)
 
 
 def listed_trials(report: RunReport) -> tuple[Trial, ...]:

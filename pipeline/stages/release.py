@@ -37,9 +37,9 @@ def closing_lines(workdir: Path) -> list[str]:
 
 def _gain(item: dict[str, Any], parent: dict[str, Any]) -> str:
     smaller = parent["size_bytes"] / item["size_bytes"]
-    zipped = parent["size_bytes"] / item["zipped_bytes"]
-    speed = "; ".join(
-        f"{before['median_us'] / after['median_us']:.2f}x faster on {after['target']} ({after['median_us']:.0f} us)"
+    zipped = parent["zipped_bytes"] / item["zipped_bytes"]
+    speed = ", ".join(
+        _faster(before["median_us"], after["median_us"], after["target"])
         for before, after in zip(parent["latency"], item["latency"], strict=True)
     )
     lost = 100 * (parent["test_accuracy"] - item["test_accuracy"])
@@ -48,6 +48,12 @@ def _gain(item: dict[str, Any], parent: dict[str, Any]) -> str:
         f"{item['file']}: {smaller:.1f}x smaller ({item['size_bytes'] / 1000:.0f} kB; zipped {zipped:.1f}x), {speed}, "
         f"{100 * item['test_accuracy']:.2f} % on the test images ({change})"
     )
+
+
+def _faster(before_us: float, after_us: float, target: str) -> str:
+    ratio = before_us / after_us
+    words = f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / ratio:.2f}x slower"
+    return f"{words} on {target} ({after_us:.0f} us)"
 
 
 def _entry(report: RunReport, artifact: ArtifactReport) -> ReleaseEntry:

@@ -22,3 +22,5 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => { details.open = true; }));

@@ -1,0 +1,169 @@
+"""Small finished runs, built from values, and what is unusual about each: the material of the report's tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from core.spec_io import to_plain
+from core.values import Artifact, LatencyStats, Measurement, Target, TensorSpec
+from pipeline.config import Config
+from pipeline.plan import ArtifactPlan
+from pipeline.report import render
+from pipeline.report_data import ArtifactReport, Failure, RunReport
+from search.trials import FAILED, OK, Trial
+
+CREATED = "2026-11-21T21:16:52+00:00"
+ARCH = "input_r28_n3_w1 stem_s2_c16 ir_r1_k5_s1_e1_c16 ir_r2_k3_s2_e2_c24_se0.25_noskip head_c160"
+NAMES = ("ant", "bee", "cat")
+NOISY = "noisy: core 0 was 100% busy before the start (limit 20%)"
+PRUNED, CLUSTERED, ALL_STEPS = ("prune0.5",), ("prune0.5", "cluster16"), ("prune0.5", "cluster16", "qat")
+
+
+def measured(median_us: float, target: str = "host", verdict: str = "ok") -> Measurement:
+    medians = (0.97 * median_us, median_us, 1.02 * median_us)
+    stats = LatencyStats(median_us, 1.3 * median_us, 1.1 * median_us, 0.9 * median_us, 3000, 3, 0.05, medians)
+    seen = {"governor": "performance", "init_us": f"{10 * median_us:.0f}", "host_cpu": "Some CPU"}
+    return Measurement("0" * 64, Target(target, abi="x86_64"), stats, 47_000_000, "LiteRT 2.3.0", seen, verdict)
+
+
+def validation(accuracy: float, confusion: tuple[tuple[int, ...], ...], clusters: int | None) -> dict[str, Any]:
+    layer = {"layer": "stem_conv", "operator": "CONV_2D", "weights": 432, "sparsity": 0.25}
+    return {
+        "images": sum(map(sum, confusion)),
+        "keras_accuracy": accuracy,
+        "tflite_accuracy": accuracy,
+        "top1_agreement": 0.996,
+        "mean_abs_error": 0.0013,
+        "max_abs_error": 0.13,
+        "output_step": 1 / 256,
+        "confusion": confusion,
+        "sparsity": 0.385,
+        "clusters": clusters,
+        "layers": [{**layer, "unique_values": 200, "max_unique_values": 16}],
+        "problems": [],
+    }
+
+
+def model(
+    name: str, recipe: str, scheme: str, steps: tuple[str, ...], kilobytes: float, accuracy: float, median_us: float
+) -> ArtifactReport:
+    """An artifact of winner 0; its test set has 1,000 images of three classes."""
+    errors = round(500 * (1 - accuracy))
+    confusion = ((400, 0, 0), (0, 300 - errors, errors), (0, errors, 300 - errors))
+    spec = TensorSpec("image", (1, 28, 28, 3), "uint8")
+    return ArtifactReport(
+        plan=ArtifactPlan(name, 0, "w0.float", scheme, steps, recipe),
+        file=f"tiny-{recipe or '-'.join(steps)}.tflite",
+        source="model.tflite",
+        arch=ARCH,
+        macs=1_450_000,
+        params=33_700,
+        artifact=Artifact(
+            "m", "0" * 64, round(1000 * kilobytes), scheme, (spec,), (spec,), (), {"tensorflow": "2.21.0"}
+        ),
+        zipped_bytes=round(900 * kilobytes),
+        val_accuracy=accuracy,
+        validation=validation(accuracy, confusion, 16 if "cluster16" in steps else None),
+        measurements=(measured(median_us),),
+    )
+
+
+MODELS = (
+    model("w0.float32", "float32", "float32", (), 200, 0.970, 80),
+    model("w0.float.full_integer", "ptq", "full_integer", (), 80, 0.960, 50),
+    model("w0.prune0.5.float32", "", "float32", PRUNED, 199, 0.950, 79),
+    model("w0.prune0.5-cluster16.float32", "", "float32", CLUSTERED, 198, 0.940, 78),
+    model("w0.prune0.5-cluster16-qat", "pcqat", "full_integer", ALL_STEPS, 82, 0.966, 64),
+)
+
+
+def trial(index: int, accuracy: float = 0.9, latency_us: float = 60.0, **changes: Any) -> Trial:
+    metrics = {"val_accuracy": accuracy, "macs": 1e4 * latency_us, "params": 3e4, "latency_us": latency_us}
+    seconds = {"train": 9.5, "measure": 1.46}
+    done = Trial(index, str(index), (0, 1), ARCH, f"id{index}", 2, 7, OK, accuracy, "", metrics, seconds)
+    return replace(done, **changes)
+
+
+def failed(index: int, reason: str) -> Trial:
+    return trial(index, status=FAILED, reason=reason, metrics={}, seconds={"total": 1.0}, score=-1.0)
+
+
+TRIALS = (
+    trial(0, 0.60, 103.0),
+    trial(1, 0.80, 201.0),
+    trial(2, 0.88, 58.0),
+    trial(3, 0.85, 48.0),
+    failed(4, "diverged"),
+)
+
+
+def run(**changes: Any) -> RunReport:
+    """A small finished run; the best model is pcqat."""
+    config = to_plain(Config())
+    config["release"]["name"] = "tiny"
+    data = {
+        "name": "mnist_5k",
+        "class_names": list(NAMES),
+        "resolution": 28,
+        "counts": {"train": 3600, "val": 400, "test": 1000},
+    }
+    whole = RunReport(
+        release="tiny",
+        config=config,
+        data=data,
+        teacher={"arch": ARCH, "file": None, "val_accuracy": 0.9875},
+        trials=TRIALS,
+        winners=(2,),
+        artifacts=MODELS,
+        failures=(),
+        seconds={"data": 1.4, "search": 101.2, "w0.float": 90.7, "w0.prune0.5": 30.0, "w0.float32.bench.host": 3.7},
+    )
+    return replace(whole, **changes)
+
+
+def with_config(report: RunReport, section: str, **values: Any) -> RunReport:
+    return replace(report, config={**report.config, section: {**report.config[section], **values}})
+
+
+def with_classes(names: list[str], matrix: tuple[tuple[int, ...], ...]) -> RunReport:
+    artifacts = tuple(replace(m, validation={**m.validation, "confusion": matrix}) for m in MODELS)
+    return run(artifacts=artifacts, data={**run().data, "class_names": names})
+
+
+EDGES = {
+    "macs": with_config(run(), "search", cost="macs"),
+    "one trial": run(trials=(trial(0),), winners=(0,)),
+    "all but one failed": run(trials=(failed(0, "x"), trial(1), failed(2, "y"), failed(3, "z")), winners=(1,)),
+    "no full integer": run(artifacts=(MODELS[0], model("w0.float.float16", "float16", "float16", (), 101, 0.97, 81))),
+    "float32 alone": run(artifacts=MODELS[:1]),
+    "a step that gains nothing": run(artifacts=(MODELS[0], model("q", "qat", "full_integer", ("qat",), 200, 0.97, 82))),
+    "no parent": run(artifacts=MODELS[1:]),
+    "nothing released": run(artifacts=MODELS[2:3]),
+    "two winners": run(
+        winners=(2, 3),
+        artifacts=(*MODELS, *(replace(m, plan=replace(m.plan, winner=1, name="v" + m.plan.name)) for m in MODELS)),
+    ),
+    "two targets": with_config(
+        run(artifacts=tuple(replace(m, measurements=(*m.measurements, measured(3e4, "pixel3"))) for m in MODELS)),
+        "bench",
+        targets=["host", "pixel3"],
+    ),
+    "noisy": run(artifacts=tuple(replace(m, measurements=(measured(50, verdict=NOISY),)) for m in MODELS)),
+    "failures": run(failures=(Failure("w0.qat", "qat", "w0.qat.convert", "operator X computes in floating point"),)),
+    "hundred classes": with_classes(
+        [f"class {i}" for i in range(100)],
+        tuple(tuple(9 if i == j else 2 if j == i + 1 else 0 for j in range(100)) for i in range(100)),
+    ),
+    "no teacher": run(teacher=None),
+    "a reused trial": run(trials=(*TRIALS, trial(5, reused_from=0, seconds={}))),
+    "wide costs": run(trials=(*TRIALS, trial(5, 0.95, 9000.0))),
+    "many trials": run(trials=tuple(trial(i, 0.5 + i / 4000, 50.0 + i) for i in range(1200)), winners=(1199,)),
+}
+
+
+@cache
+def rendered(edge: str) -> str:
+    """The page of an edge case; "" is the plain run."""
+    return render(EDGES[edge] if edge else run(), CREATED)
