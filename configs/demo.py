@@ -1,6 +1,6 @@
 """The demonstration: a small MobileNetV2-style network for 5,000 MNIST images, searched, distilled and compressed.
 
-    python -m pipeline.main run --config=configs/demo.py --workdir=out/demo
+Command: python -m pipeline.main run --config=configs/demo.py --workdir=out/demo
 """
 
 from __future__ import annotations

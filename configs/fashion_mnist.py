@@ -1,6 +1,6 @@
 """Fashion-MNIST: a network for 80 us on the host, from 70,000 images of 28 x 28.
 
-    python -m pipeline.main run --config=configs/fashion_mnist.py --workdir=out/fashion_mnist
+Command: python -m pipeline.main run --config=configs/fashion_mnist.py --workdir=out/fashion_mnist
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from core.errors import bad_value, one_of
@@ -10,7 +9,7 @@ from core.errors import bad_value, one_of
 
 def in_range(where: str, value: float, low: float, high: float) -> None:
     """Requires `low <= value <= high`; NaN is refused."""
-    if math.isnan(value) or not low <= value <= high:
+    if not low <= value <= high:
         raise bad_value(where, value, f"a number from {low:g} to {high:g}")
 
 

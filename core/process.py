@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -55,17 +56,31 @@ def run(
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout_s)
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _kill_group(process)
         if isinstance(error, subprocess.TimeoutExpired):
             raise ProcessError(f"{name}: no answer within {timeout_s:g} s; stopped") from error
         raise
     completed = Completed(tuple(args), process.returncode, stdout, stderr)
     if check and completed.returncode != 0:
-        raise ProcessError(f"{name}: exit code {completed.returncode}: {_last_line(stderr) or _last_line(stdout)}")
+        raise ProcessError(f"{name}: exit code {completed.returncode}: {_last_line(stderr, stdout)}")
     return completed
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "(no output)"
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # A daemon that left the group (adb's server) may hold the pipes open for ever: do not wait for their end.
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.wait()
+
+
+def _last_line(*texts: str) -> str:
+    """The last line that is not blank of the first text that has one."""
+    for text in texts:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if lines:
+            return lines[-1][:300]
+    return "(no output)"

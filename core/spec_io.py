@@ -5,6 +5,7 @@ Values that are equal have the same canonical JSON and so the same content id, w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,7 +14,7 @@ import typing
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from core.errors import UsageError
+from core.errors import UsageError, one_line
 
 T = TypeVar("T")
 
@@ -45,13 +46,24 @@ def from_plain(cls: type[T], data: Any, where: str = "") -> T:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys, no spaces and no NaN: equal values give equal text. Raises ValueError for NaN."""
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """JSON with sorted keys, no spaces and no NaN: equal values give equal text. Raises ValueError for NaN.
+
+    Whole floats are written as integers, because 100 == 100.0; `from_plain` makes them floats again.
+    """
+    return json.dumps(_whole_as_int(to_plain(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def content_id(value: Any, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def _whole_as_int(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _whole_as_int(item) for key, item in plain.items()}
+    if isinstance(plain, list):
+        return [_whole_as_int(item) for item in plain]
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
 def _convert(kind: Any, data: Any, where: str) -> Any:
@@ -70,7 +82,7 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         value_kind = typing.get_args(kind)[1]
         return {key: _convert(value_kind, item, f"{where}.{key}") for key, item in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        return _as_float(data, where)
     if kind is type(None):
         kind_ok = data is None
     elif kind is int:
@@ -80,6 +92,13 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
     if not kind_ok:
         raise _wrong_type(where, data, _name(kind))
     return data
+
+
+def _as_float(data: int, where: str) -> float:
+    try:
+        return float(data)
+    except OverflowError as error:
+        raise UsageError(f"{where}: {one_line(error)}") from error
 
 
 def _convert_dataclass(cls: type, data: Any, where: str) -> Any:
@@ -112,14 +131,14 @@ def _convert_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, 
 
 
 def _convert_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
-    errors = []
-    for kind in kinds:
-        try:
+    others = [kind for kind in kinds if kind is not type(None)]
+    if data is None and len(others) < len(kinds):
+        return None
+    if len(others) == 1:  # "X | None": what is wrong with the X says more than a list of types
+        return _convert(others[0], data, where)
+    for kind in others:
+        with contextlib.suppress(UsageError):
             return _convert(kind, data, where)
-        except UsageError as error:
-            errors.append(error)
-    if data is not None and len(errors) == 2 and type(None) in kinds:
-        raise errors[1 - kinds.index(type(None)) if kinds.index(type(None)) == 1 else 1]
     raise _wrong_type(where, data, " or ".join(_name(kind) for kind in kinds))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from core.errors import LitesmithError, UsageError
+from core.errors import LitesmithError, UsageError, one_line
 from core.spec_io import to_plain
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -46,8 +46,8 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file. Raises LitesmithError naming the file if it is damaged."""
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise LitesmithError(f"{path}: damaged JSON ({error}); delete it and run again") from error
+    except ValueError as error:  # no JSON, or no text at all
+        raise LitesmithError(f"{path}: damaged JSON ({one_line(error)}); delete it and run again") from error
 
 
 @contextlib.contextmanager
@@ -67,7 +67,11 @@ def committed_directory(final: Path) -> Iterator[Path]:
             old = final.with_name(f"{TEMPORARY_PREFIX}old-{final.name}")
             shutil.rmtree(old, ignore_errors=True)
             os.replace(final, old)
-            os.replace(temporary, final)
+            try:
+                os.replace(temporary, final)
+            except OSError:
+                os.replace(old, final)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(temporary, final)
@@ -101,11 +105,13 @@ class AppendLog:
             return []
         whole = self._whole_bytes(self.path.read_bytes())
         records = []
-        for number, line in enumerate(whole.decode().splitlines(), 1):
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise LitesmithError(f"{self.path}:{number}: damaged record; delete the line and run again") from error
+        for number, line in enumerate(whole.splitlines(), 1):
+            record = _record(line)
+            if record is None:
+                raise LitesmithError(
+                    f"{self.path}:{number}: damaged record; delete this line and all after it, then run again"
+                )
+            records.append(record)
         return records
 
     def append(self, record: Any) -> None:
@@ -114,15 +120,22 @@ class AppendLog:
         line = json.dumps(to_plain(record), sort_keys=True, allow_nan=False) + "\n"
         with open(self.path, "ab+") as file:
             self._cut_torn_line(file)
+            is_new = file.seek(0, os.SEEK_END) == 0
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            _fsync_directory(self.path.parent)
 
     @staticmethod
     def _whole_bytes(data: bytes) -> bytes:
         return data[: data.rfind(b"\n") + 1]
 
     def _cut_torn_line(self, file: IO[bytes]) -> None:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read(1) in (b"\n", b""):  # the usual case, without reading a long log
+            return
         file.seek(0)
         data = file.read()
         whole = len(self._whole_bytes(data))
@@ -139,7 +152,7 @@ def locked(root: Path) -> Iterator[None]:
     with open(root / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UsageError(f"--workdir: {root} is in use by another litesmith process; wait for it to end") from error
         yield
 
@@ -147,6 +160,15 @@ def locked(root: Path) -> Iterator[None]:
 def is_disk_full(error: BaseException) -> bool:
     """Whether an exception says that the disk or the quota is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; None if it is damaged."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _temporary(path: Path) -> Path:

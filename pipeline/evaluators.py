@@ -16,7 +16,7 @@ from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
 from core.errors import CandidateError, LitesmithError
-from core.progress import SilentReporter
+from core.progress import Reporter, SilentReporter
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
 from deploy.convert import convert
@@ -47,6 +47,7 @@ class TrainEvaluator:
     bench: BenchConfig
     data: ImageData
     scratch: Path
+    reporter: Reporter = field(default_factory=SilentReporter)
     _seconds: dict[str, float] = field(default_factory=dict)
 
     def evaluate(self, candidate: Candidate, epochs: int) -> Evaluation:
@@ -68,7 +69,8 @@ class TrainEvaluator:
                 augment=self.data.augment,
                 span=Span(last_epoch=epochs, schedule_epochs=self.config.epochs),
                 checkpoint=checkpoint,
-                reporter=SilentReporter(),
+                reporter=self.reporter,
+                label="  training",
             )
         with self._phase("evaluate"):
             metrics = {"val_accuracy": accuracy(model, self.data.val)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class BlockSpec:
         _check(self.activation, ACTIVATIONS, "activation")
         _check(self.skip, (True, False), "skip")
         _check_range(self.expand_ratio, 1, 64, "expand_ratio")
-        _check_range(self.out_channels, 1, 65_536, "out_channels")
+        _check_whole(self.out_channels, 1, 65_536, "out_channels")
         _check_range(self.se_ratio, 0, 1, "se_ratio")
 
 
@@ -61,7 +62,7 @@ class StageSpec:
     def __post_init__(self) -> None:
         if not self.blocks:
             raise UsageError("stage: blocks () is not legal; expected at least one block")
-        _check_range(self.depth, 1, len(self.blocks), "depth")
+        _check_whole(self.depth, 1, len(self.blocks), "depth")
 
     @property
     def active(self) -> tuple[BlockSpec, ...]:
@@ -73,8 +74,8 @@ class StageSpec:
 class ArchSpec:
     """A whole network: stem convolution, stages, 1x1 head convolution, global pooling, classifier.
 
-    `resolution` is the input side in pixels; all channel counts but `num_classes` are multiplied by
-    `width_multiplier` and rounded to a multiple of 8 (the head only for multipliers above 1, as in MobileNetV2).
+    `resolution` is the input side in pixels. The channels of the stem and of the blocks are multiplied by
+    `width_multiplier` and rounded to a multiple of 8; `head_channels` and `num_classes` are taken as they are.
     """
 
     stem_channels: Any
@@ -86,11 +87,13 @@ class ArchSpec:
     stem_stride: Any = 2
 
     def __post_init__(self) -> None:
-        _check_range(self.stem_channels, 1, 65_536, "stem_channels")
-        _check_range(self.head_channels, 1, 65_536, "head_channels")
+        if not self.stages:
+            raise bad_value("stages", self.stages, "at least one stage")
+        _check_whole(self.stem_channels, 1, 65_536, "stem_channels")
+        _check_whole(self.head_channels, 1, 65_536, "head_channels")
         _check_range(self.width_multiplier, 0.05, 20, "width_multiplier")
-        _check_range(self.resolution, 8, 4096, "resolution")
-        _check_range(self.num_classes, 2, 1_000_000, "num_classes")
+        _check_whole(self.resolution, 8, 4096, "resolution")
+        _check_whole(self.num_classes, 2, 1_000_000, "num_classes")
         _check(self.stem_stride, STRIDES, "stem_stride")
 
     def scaled(self, channels: int) -> int:
@@ -105,7 +108,7 @@ def make_divisible(channels: float, divisor: int = CHANNEL_DIVISOR) -> int:
 
 
 def canonical(arch: ArchSpec) -> ArchSpec:
-    """The same network with everything inactive taken out, so that equal networks have equal content ids.
+    """The same network with everything inactive taken out, so that genotypes that differ only there get one content id.
 
     Blocks beyond the depth go; where the shapes forbid the addition, `skip` is inactive and takes the value of the next
     block of the stage (True in the last).
@@ -119,13 +122,13 @@ def canonical(arch: ArchSpec) -> ArchSpec:
             channels = out
         stages.append(_canonical_stage(stage, active))
     return ArchSpec(
-        stem_channels=int(arch.stem_channels),
+        stem_channels=arch.stem_channels,
         stages=tuple(stages),
-        head_channels=int(arch.head_channels),
+        head_channels=arch.head_channels,
         width_multiplier=float(arch.width_multiplier),
-        resolution=int(arch.resolution),
-        num_classes=int(arch.num_classes),
-        stem_stride=int(arch.stem_stride),
+        resolution=arch.resolution,
+        num_classes=arch.num_classes,
+        stem_stride=arch.stem_stride,
     )
 
 
@@ -133,26 +136,22 @@ def _canonical_stage(stage: StageSpec, skip_is_active: list[bool]) -> StageSpec:
     blocks: list[BlockSpec] = []
     skip = True
     for block, active in reversed(list(zip(stage.active, skip_is_active, strict=True))):
-        skip = bool(block.skip) if active else skip
-        blocks.append(
-            BlockSpec(
-                op=block.op,
-                kernel_size=int(block.kernel_size),
-                stride=int(block.stride),
-                expand_ratio=float(block.expand_ratio),
-                out_channels=int(block.out_channels),
-                se_ratio=float(block.se_ratio),
-                activation=block.activation,
-                skip=skip,
-            )
-        )
+        skip = block.skip if active else skip
+        ratios = {"expand_ratio": float(block.expand_ratio), "se_ratio": float(block.se_ratio)}
+        blocks.append(dataclasses.replace(block, skip=skip, **ratios))
     return StageSpec(tuple(reversed(blocks)), len(blocks))
 
 
 def _check(value: Any, legal: tuple[Any, ...], name: str) -> None:
     for item in _values(value):
-        if item not in legal or isinstance(item, bool) != isinstance(legal[0], bool):
+        if type(item) is not type(legal[0]) or item not in legal:  # 1 == True == 1.0, but only one of them is meant
             raise bad_value(name, item, "one of " + ", ".join(str(choice) for choice in legal))
+
+
+def _check_whole(value: Any, low: int, high: int, name: str) -> None:
+    for item in _values(value):
+        if isinstance(item, bool) or not isinstance(item, int) or not low <= item <= high:
+            raise bad_value(name, item, f"a whole number from {low:g} to {high:g}")
 
 
 def _check_range(value: Any, low: float, high: float, name: str) -> None:

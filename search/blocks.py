@@ -17,7 +17,7 @@ def conv_bn_act(layers: LayerList, name: str, x: str, channels: int, *, kernel_s
 
 def squeeze_excite(layers: LayerList, name: str, x: str, channels: int) -> str:
     """Channel gates from the pooled input, `channels` wide inside (Hu et al. 2018, arXiv:1709.01507)."""
-    gate = layers.global_pool(f"{name}_pool", x)
+    gate = layers.global_pool(f"{name}_pool", x, keepdims=True)
     gate = layers.conv(f"{name}_reduce", gate, channels, 1, 1, use_bias=True)
     gate = layers.activation(f"{name}_relu", gate, "relu")
     gate = layers.conv(f"{name}_expand", gate, layers.shape(x)[2], 1, 1, use_bias=True)

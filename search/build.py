@@ -72,7 +72,7 @@ def _activation(layer: Layer) -> Any:
 
 
 def _global_pool(layer: Layer) -> Any:
-    return keras.layers.GlobalAveragePooling2D(keepdims=layer.name.endswith("_se_pool"), name=layer.name)
+    return keras.layers.GlobalAveragePooling2D(keepdims=layer.keepdims, name=layer.name)
 
 
 _KERAS: dict[str, Callable[[Layer], Any]] = {

@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from decimal import Decimal
+from typing import Any
 
-from core.errors import UsageError
+from core.errors import UsageError, bad_value
 from search.arch import ArchSpec, BlockSpec, StageSpec, canonical
 
-_PART = re.compile(r"(se|[rksecnw])(\d+(?:\.\d+)?)")
-_FIELDS = {"k": "kernel_size", "e": "expand_ratio", "c": "out_channels", "se": "se_ratio"}
+_NUMBER = r"(\d{1,9}(?:\.\d+)?)"
+_PART = re.compile(f"(se|[rksec]){_NUMBER}", re.ASCII)
+_HEAD_PART = re.compile(f"([rnwsc]){_NUMBER}", re.ASCII)
+_FIELDS = {"k": "kernel_size", "s": "stride", "e": "expand_ratio", "c": "out_channels", "se": "se_ratio"}
 _FORM = "ir_r2_k3_s1_e6_c40[_se0.25][_relu][_noskip]"
+_WORDS: dict[str, dict[str, object]] = {"relu": {"activation": "relu"}, "noskip": {"skip": False}}
+_REQUIRED = {"r", "k", "s", "e", "c"}
+MAX_REPEATS = 1000
 
 
 def to_text(arch: ArchSpec) -> str:
@@ -36,17 +43,11 @@ def from_text(text: str) -> ArchSpec:
     size = _numbers(tokens[0], "input", ("r", "n", "w"))
     stem = _numbers(tokens[1], "stem", ("s", "c"))
     head = _numbers(tokens[-1], "head", ("c",))
-    return canonical(
-        ArchSpec(
-            stem_channels=int(stem["c"]),
-            stages=tuple(_stage(token) for token in tokens[2:-1]),
-            head_channels=int(head["c"]),
-            width_multiplier=size["w"],
-            resolution=int(size["r"]),
-            num_classes=int(size["n"]),
-            stem_stride=int(stem["s"]),
-        )
-    )
+    stages = tuple(_stage(token) for token in tokens[2:-1])
+    try:
+        return canonical(ArchSpec(stem["c"], stages, head["c"], size["w"], size["r"], size["n"], stem["s"]))
+    except UsageError as error:
+        raise UsageError(f"architecture: '{tokens[0]} {tokens[1]} … {tokens[-1]}': {error}") from error
 
 
 def _stage_text(stage: StageSpec) -> str:
@@ -80,41 +81,42 @@ def _stage(token: str) -> StageSpec:
 
 def _item(item: str, token: str) -> list[BlockSpec]:
     op, *parts = item.split("_")
-    values: dict[str, object] = {"op": op}
-    repeats, stride = 1, 1
+    fields: dict[str, Any] = {"op": op}
+    numbers: dict[str, Any] = {}
     for part in parts:
         match = _PART.fullmatch(part)
-        if part == "relu":
-            values["activation"] = "relu"
-        elif part == "noskip":
-            values["skip"] = False
-        elif match is None or match[1] in "nw":
+        if match is None and part not in _WORDS:
             raise UsageError(f"architecture: {part!r} in {token!r} is not legal; a stage is {_FORM}")
-        elif match[1] == "r":
-            repeats = int(float(match[2]))
-        elif match[1] == "s":
-            stride = int(float(match[2]))
+        if match is None:
+            fields |= _WORDS[part]
         else:
-            number = float(match[2])
-            values[_FIELDS[match[1]]] = int(number) if match[1] in "kc" else number
+            numbers[match[1]] = _value(match[2])
+    if not numbers.keys() >= _REQUIRED or len(fields) + len(numbers) != len(parts) + 1:
+        raise UsageError(f"architecture: {item!r} lacks a part or has one twice; a stage is {_FORM}")
+    repeats = numbers.pop("r")
     try:
-        block = BlockSpec(**values)
-        if repeats < 1:
-            raise UsageError(f"r{repeats}: expected at least 1 block")
-        return [dataclasses.replace(block, stride=stride), *[block] * (repeats - 1)]
+        block = BlockSpec(**fields, **{_FIELDS[key]: number for key, number in numbers.items()})
+        if not isinstance(repeats, int) or not 1 <= repeats <= MAX_REPEATS:
+            raise bad_value("r", repeats, f"a whole number from 1 to {MAX_REPEATS}")
+        return [block, *[dataclasses.replace(block, stride=1)] * (repeats - 1)]
     except UsageError as error:
         raise UsageError(f"architecture: {item!r}: {error}") from error
 
 
-def _numbers(token: str, name: str, keys: tuple[str, ...]) -> dict[str, float]:
+def _numbers(token: str, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
     first, *parts = token.split("_")
-    matches = [_PART.fullmatch(part) for part in parts]
-    values = {match[1]: float(match[2]) for match in matches if match}
+    matches = [_HEAD_PART.fullmatch(part) for part in parts]
+    values = {match[1]: _value(match[2]) for match in matches if match}
     if first != name or set(values) != set(keys) or len(parts) != len(keys):
         form = "_".join([name, *(f"{key}1" for key in keys)])
         raise UsageError(f"architecture: {token!r} is not legal; expected the form {form!r}")
     return values
 
 
+def _value(text: str) -> int | float:
+    return float(text) if "." in text else int(text)
+
+
 def _number(value: float) -> str:
-    return f"{value:g}"
+    """The shortest decimal that reads back as the same number, without an exponent."""
+    return f"{Decimal(repr(float(value))):f}".removesuffix(".0")

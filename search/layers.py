@@ -24,6 +24,7 @@ class Layer:
     stride: int = 1
     use_bias: bool = False
     activation: str = ""
+    keepdims: bool = False
 
 
 class LayerList:
@@ -62,9 +63,9 @@ class LayerList:
         """x [h, w, c] times a gate [1, 1, c]."""
         return self._add(Layer("multiply", name, (x, gate), self.shape(x)))
 
-    def global_pool(self, name: str, x: str) -> str:
-        """The mean over height and width."""
-        return self._add(Layer("global_pool", name, (x,), (1, 1, self.shape(x)[2])))
+    def global_pool(self, name: str, x: str, keepdims: bool = False) -> str:
+        """The mean over height and width, which stay as 1 x 1 with `keepdims` (to multiply by, say)."""
+        return self._add(Layer("global_pool", name, (x,), (1, 1, self.shape(x)[2]), keepdims=keepdims))
 
     def dense(self, name: str, x: str, units: int) -> str:
         """A fully connected layer with bias."""

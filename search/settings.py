@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from core.checks import in_choices, in_range
 from core.errors import bad_value
 from core.registry import check_name
+from search.objective import OBJECTIVES
+from search.oracles import ORACLES
+from search.spaces import SPACES
 
 COSTS = ("latency_us", "macs")
 
@@ -56,10 +60,6 @@ class SearchConfig:
     num_winners: int = 1
 
     def __post_init__(self) -> None:
-        from search.objective import OBJECTIVES
-        from search.oracles import ORACLES
-        from search.spaces import SPACES
-
         check_name(SPACES, self.space, "config.search.space")
         check_name(ORACLES, self.oracle, "config.search.oracle")
         check_name(OBJECTIVES, self.objective, "config.search.objective")
@@ -73,10 +73,27 @@ class SearchConfig:
         in_range("config.search.num_winners", self.num_winners, 1, self.max_trials)
         if self.train_images is not None:
             in_range("config.search.train_images", self.train_images, 1, 1e9)
-        if self.oracle == "hyperband" and self.epochs < 2:
+        if self.oracle == "hyperband":
+            self._check_hyperband()
+
+    def _check_hyperband(self) -> None:
+        if self.epochs < 2:
             raise bad_value("config.search.epochs", self.epochs, "at least 2 with config.search.oracle = 'hyperband'")
+        least = hyperband_first_bracket(self.epochs)
+        if self.max_trials < least:
+            legal = f"at least {least} with hyperband and {self.epochs} epochs: fewer end before a promotion is trained"
+            raise bad_value("config.search.max_trials", self.max_trials, legal)
 
     @property
     def target_cost(self) -> float:
         """The budget in the unit of `cost`."""
         return self.target_latency_us if self.cost == "latency_us" else self.target_macs
+
+
+def hyperband_first_bracket(epochs: int, factor: int = 3) -> int:
+    """Trials of Hyperband's first and largest bracket, promotions included, as Keras Tuner sizes it."""
+    rounds = 0
+    while factor**rounds <= epochs:
+        rounds += 1
+    end_size = math.ceil(1 + math.log(epochs, factor)) / rounds
+    return sum(math.ceil(end_size * factor**number) for number in range(rounds))

@@ -67,7 +67,7 @@ class SearchSpace:
         if len(genotype) != len(genes):
             raise bad_value(f"space {self.name}: genotype", genotype, f"{len(genes)} choice indices")
         for gene, index in zip(genes, genotype, strict=True):
-            if isinstance(index, bool) or not 0 <= index < len(gene.choices):
+            if type(index) is not int or not 0 <= index < len(gene.choices):
                 raise bad_value(f"space {self.name}: {gene.path}", index, f"an index from 0 to {len(gene.choices) - 1}")
 
     def genotype(self, values: Mapping[str, Any]) -> Genotype:

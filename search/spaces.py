@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.registry import check_name
-from search.arch import ArchSpec, BlockSpec, StageSpec
+from search.arch import ArchSpec, BlockSpec, StageSpec, make_divisible
 from search.choice import OneOf
 from search.space import SearchSpace
 
@@ -31,7 +31,7 @@ def mobilenet_v2(resolution: int, num_classes: int, width_multiplier: float = 1.
     stages = tuple(
         _stage(depth=r, stride=s, expand_ratio=e, kernel_size=3, out_channels=c) for e, c, r, s in MOBILENET_V2_STAGES
     )
-    head = int(1280 * max(1.0, width_multiplier))
+    head = make_divisible(1280 * max(1.0, width_multiplier))  # the authors never narrow the last layer
     return ArchSpec(32, stages, head, width_multiplier, resolution, num_classes)
 
 

@@ -63,9 +63,13 @@ class TrialLog:
 
 
 def best(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
-    """The `count` best networks by score, each once, with its longest-trained record; ties go to the earlier trial."""
+    """The `count` best networks by score, each once; ties go to the earlier trial.
+
+    A network counts by its longest training; if that failed, it does not count at all.
+    """
     longest: dict[str, Trial] = {}
     for trial in trials:
-        if trial.status == OK and trial.epochs > getattr(longest.get(trial.arch_id), "epochs", -1):
+        if trial.epochs > getattr(longest.get(trial.arch_id), "epochs", -1):
             longest[trial.arch_id] = trial
-    return tuple(sorted(longest.values(), key=lambda t: (-t.score, t.index))[:count])
+    worked = (trial for trial in longest.values() if trial.status == OK)
+    return tuple(sorted(worked, key=lambda t: (-t.score, t.index))[:count])

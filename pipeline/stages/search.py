@@ -28,7 +28,7 @@ def run(context: StageContext) -> Outcome:
         f"{config.max_trials} trials of {config.epochs} epochs"
     )
     bench = BenchConfig(targets=(config.target,), **context.params.get("bench", {}))
-    evaluator = TrainEvaluator(config, bench, data, context.scratch)
+    evaluator = TrainEvaluator(config, bench, data, context.scratch, context.reporter)
     log = context.scratch / "trials.jsonl"
     with Strategy(config, named_space, seed) as strategy:
         trials = run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=context.reporter)

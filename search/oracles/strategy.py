@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import warnings
 from dataclasses import dataclass
 
 import keras_tuner
@@ -46,8 +47,11 @@ class Strategy:
 
     def suggest(self) -> Suggestion | None:
         """The next candidate, or None when the oracle has finished."""
-        # A fresh tuner id each time: the same id is given its outstanding trial again.
-        trial = self._oracle.create_trial(next(self._tuner_ids))
+        with warnings.catch_warnings():
+            # scikit-learn warns about the length scales of a Gaussian process through few points: no user's business.
+            warnings.simplefilter("ignore")
+            # A fresh tuner id each time: the same id is given its outstanding trial again.
+            trial = self._oracle.create_trial(next(self._tuner_ids))
         if trial.status != "RUNNING":
             return None
         values = trial.hyperparameters.values

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -326,7 +324,10 @@ class TestLock:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "locked\n"
-            with pytest.raises(UsageError, match="--workdir: .* is in use by another litesmith process"), locked(tmp_path):
+            with (
+                pytest.raises(UsageError, match=r"--workdir: .* is in use by another litesmith process"),
+                locked(tmp_path),
+            ):
                 pass
         finally:
             holder.send_signal(signal.SIGKILL)
@@ -367,28 +368,17 @@ def test_a_record_survives_a_kill_right_after_append(tmp_path):
     assert AppendLog(tmp_path / "log").read() == [{"n": n} for n in range(3)]
 
 
-def test_appending_does_not_read_the_whole_log(tmp_path, monkeypatch):
+def bytes_read_so_far() -> int:
+    """What this process has asked of read(2), by the kernel's count."""
+    return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
+
+
+def test_appending_does_not_read_the_whole_log(tmp_path):
     """Or a search of n trials would read n^2 records."""
     log = AppendLog(tmp_path / "log")
-    log.append({"text": "x" * 100_000})
-    sizes = []
-    whole = AppendLog._whole_bytes
-    monkeypatch.setattr(AppendLog, "_whole_bytes", staticmethod(lambda data: sizes.append(len(data)) or whole(data)))
+    log.append({"text": "x" * 10_000_000})
+    before = bytes_read_so_far()
     log.append({"n": 1})
-    assert sum(sizes) < 100
-    assert json.loads(log.path.read_text().splitlines()[1]) == {"n": 1}
-
-
-def test_wall_clock_of_locking_is_not_waited_for(tmp_path):
-    """A held lock is refused at once, not after waiting for it: the holder below would sleep for ten minutes."""
-    holder = python(HOLD_LOCK, tmp_path)
-    try:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        started = time.monotonic()
-        with pytest.raises(UsageError), locked(tmp_path):
-            pass
-        assert time.monotonic() - started < 300  # far below the holder's ten minutes, far above any busy machine
-    finally:
-        holder.kill()
-        holder.communicate()
+    # A hundredth of the log: room for the buffer of a file and for this measurement's own reading.
+    assert bytes_read_so_far() - before < 100_000
+    assert log.read()[1] == {"n": 1}

@@ -13,8 +13,16 @@ def test_the_defaults_are_legal_and_equal_the_values() -> None:
 
 def test_the_keys_that_others_rely_on_are_there() -> None:
     config = default_config()
-    keys = "seed data.name search.space search.oracle search.max_trials search.epochs search.objective".split()
-    keys += "search.target_latency_us compress.recipes bench.targets release.name".split()
+    keys = [
+        "seed",
+        "data.name",
+        "search.space",
+        "search.oracle",
+        "search.max_trials",
+        "search.epochs",
+        "search.objective",
+    ]
+    keys += ["search.target_latency_us", "compress.recipes", "bench.targets", "release.name"]
     for key in keys:
         node = config
         for part in key.split("."):

@@ -39,7 +39,9 @@ def _demo(workdir: Path, *overrides: str) -> tuple[str, ...]:
 def test_help_ends_with_0_and_names_every_command(flag: str) -> None:
     done = _run(flag)
     assert done.returncode == 0
-    assert all(f"\n  {name} " in done.stdout for name in "run search compress convert bench report status".split())
+    assert all(
+        f"\n  {name} " in done.stdout for name in ["run", "search", "compress", "convert", "bench", "report", "status"]
+    )
 
 
 def test_no_command_shows_the_usage_and_ends_with_2() -> None:

@@ -119,7 +119,7 @@ def test_a_full_disk_fails_the_stage_cleanly_and_a_rerun_resumes(
 
     names: list[str] = []
     _install(monkeypatch, names, {"w0.qat.convert": write})
-    with pytest.raises(LitesmithError, match="w0.qat.convert: disk full") as caught:
+    with pytest.raises(LitesmithError, match=r"w0\.qat\.convert: disk full") as caught:
         _run(tmp_path)
     assert caught.value.exit_code == 1
     assert not STAGES[4].directory(tmp_path).exists()
