@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+# A pipe has no width of its own; rich would fold tables at 80 columns.
+PIPE_WIDTH = 200
+
 
 class Reporter:
     """Tells what is happening and how long it takes.
@@ -19,7 +22,7 @@ class Reporter:
     """
 
     def __init__(self, console: Console | None = None, interval_s: float = 10.0) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or _standard_output()
         self._interval_s = interval_s
         self._started = time.monotonic()
         self._depth = 0
@@ -55,6 +58,13 @@ class Reporter:
                 self._bars = bars
                 stack.callback(setattr, self, "_bars", None)
             yield _BarTask(bars, row, label)
+
+
+def _standard_output() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
 
 
 def _new_bars(console: Console) -> Progress:

@@ -26,6 +26,7 @@ def test_the_keys_that_others_rely_on_are_there() -> None:
     for key in keys:
         node = config
         for part in key.split("."):
+            assert part in node, key
             node = node[part]
 
 
