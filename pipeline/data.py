@@ -33,7 +33,7 @@ from pipeline.datasets.source import (
 )
 from search.dataset import ImageData, ImageSet, Int64
 
-AUGMENTATIONS = ("auto", "none", "shift", "flip_shift")
+AUGMENTATIONS = ("auto", "none", "flip", "shift", "flip_shift")
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
 # Decoded at a time: large enough for quick writing, small beside what the interpreter itself needs.
 _CHUNK_BYTES = 16 * 2**20

@@ -52,8 +52,8 @@ class ImageSet:
 class ImageData:
     """A data set split into train, validation and test.
 
-    `augment` names the random changes that training may make: "none", "shift" (translation, for digits) or
-    "flip_shift" (horizontal flip and translation, for photos and clothes).
+    `augment` names the random changes that training may make: "none", "shift" (translation, for digits), "flip"
+    (horizontal, for centred things) or "flip_shift" (both, for photos).
     """
 
     name: str

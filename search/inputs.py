@@ -46,10 +46,14 @@ def augmented(pixels: tf.Tensor, augment: str, seed: int, step: tf.Tensor) -> tf
     if augment == "none":
         return pixels
     key = tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)])
-    batch, side = pixels.shape[0], pixels.shape[1]
-    if augment == "flip_shift":
-        flip = tf.random.stateless_uniform([batch, 1, 1, 1], tf.random.fold_in(key, 1)) < 0.5
+    if augment in ("flip", "flip_shift"):
+        flip = tf.random.stateless_uniform([pixels.shape[0], 1, 1, 1], tf.random.fold_in(key, 1)) < 0.5
         pixels = tf.where(flip, pixels[:, :, ::-1], pixels)
+    return pixels if augment == "flip" else _shifted(pixels, key)
+
+
+def _shifted(pixels: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    batch, side = pixels.shape[0], pixels.shape[1]
     reach = max(1, round(MAX_SHIFT_FRACTION * side))
     padded = tf.pad(pixels, [[0, 0], [reach, reach], [reach, reach], [0, 0]])
     offsets = tf.random.stateless_uniform([batch, 2], tf.random.fold_in(key, 2), 0, 2 * reach + 1, tf.int32)

@@ -68,7 +68,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
         ("val_fraction", 1.0, "above 0 and below 1"),
         ("val_fraction", float("nan"), "above 0 and below 1"),
         ("resolution", 4, "from 8 to 1024"),
-        ("augment", "flip", "auto, flip_shift, none, shift"),
+        ("augment", "turn", "auto, flip, flip_shift, none, shift"),
     ],
 )
 def test_config_refuses_what_is_not_legal(key: str, value: object, legal: str) -> None:
@@ -221,7 +221,7 @@ def test_fashion_mnist_from_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (54_000, 6_000, 10_000)
     assert np.bincount(loaded.test.labels).tolist() == [1000] * 10
     assert loaded.class_names[9] == "Ankle boot"
-    assert loaded.augment == "flip_shift"
+    assert loaded.augment == "flip"
     # Trousers leave the left and right edge empty, bags do not: images and labels belong together.
     edges = loaded.test.rgb()[:, :, [0, 1, 26, 27], 0].mean(axis=(1, 2))
     assert edges[loaded.test.labels == 1].mean() < 0.1 * edges[loaded.test.labels == 8].mean()

@@ -40,7 +40,7 @@ def test_a_batch_is_rgb_floats_from_0_to_1_with_its_own_labels():
     np.testing.assert_array_equal(pixels, np.broadcast_to(expected, pixels.shape))
 
 
-@pytest.mark.parametrize("augment", ["none", "flip_shift"])
+@pytest.mark.parametrize("augment", ["none", "flip", "flip_shift"])
 @pytest.mark.parametrize("first", [1, 3, 4, 7])
 def test_starting_at_a_step_is_skipping_to_it(augment, first):
     """17 images in batches of 5: three steps an epoch, so the starts lie inside and at the ends of epochs."""
@@ -133,6 +133,10 @@ def test_shift_stays_in_reach_and_only_flip_shift_flips(augment, flips):
     moves = {move for _, move in found}
     assert {r for r, _ in moves} == {c for _, c in moves} == set(range(-REACH, REACH + 1))
     assert len(moves) == 25
+
+
+def test_flip_alone_moves_nothing():
+    assert set(found_moves("flip")) == {(False, (0, 0)), (True, (0, 0))}
 
 
 def test_augmentation_is_a_function_of_seed_and_step():
