@@ -52,7 +52,8 @@ def ours(data_directory: Path) -> float:
 
     config, data = _search_config(), load(data_directory)
     named = space(config.space, data.resolution, data.num_classes)
-    with tempfile.TemporaryDirectory() as scratch, Strategy(config, named, SEED) as strategy:
+    with tempfile.TemporaryDirectory() as scratch:
+        strategy = Strategy(config, named, SEED)
         evaluator = TrainEvaluator(config, BenchConfig(), data, Path(scratch))
         log = Path(scratch, "trials.jsonl")
         run_search(config, named, strategy, evaluator, log, seed=SEED, reporter=SilentReporter())

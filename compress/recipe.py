@@ -5,11 +5,11 @@ A recipe is one word per pass joined by "+", in the order prune, cluster, ending
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.checks import in_range
 from core.errors import UsageError, bad_value
-from search.settings import TrainConfig
+from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, TrainConfig
 
 RECIPES_KEY = "config.compress.recipes"
 SCHEMES = {
@@ -76,7 +76,7 @@ class CompressConfig:
     """The config section `compress`: which recipes to run, and the settings of their passes.
 
     Attributes:
-      recipes: recipe texts (see `parse_recipe`).
+      recipes: recipe texts (see `parse_recipe`), each another one; without any the float32 parent alone is released.
       epochs, batch_size, learning_rate: the fine-tuning of each pass that trains.
       final_sparsity: fraction of zeros in each pruned layer; a polynomial schedule rises to it from
         `initial_sparsity` (Zhu and Gupta 2017).
@@ -96,16 +96,17 @@ class CompressConfig:
 
     def __post_init__(self) -> None:
         where = "config.compress"
-        in_range(f"{where}.epochs", self.epochs, 1, 10_000)
-        in_range(f"{where}.batch_size", self.batch_size, 1, 8192)
-        in_range(f"{where}.learning_rate", self.learning_rate, 1e-7, 1.0)
+        in_range(f"{where}.epochs", self.epochs, *EPOCHS)
+        in_range(f"{where}.batch_size", self.batch_size, *BATCH_SIZE)
+        in_range(f"{where}.learning_rate", self.learning_rate, *LEARNING_RATE)
         in_range(f"{where}.final_sparsity", self.final_sparsity, 0.01, MAX_SPARSITY)
         in_range(f"{where}.initial_sparsity", self.initial_sparsity, 0.0, self.final_sparsity)
         in_range(f"{where}.number_of_clusters", self.number_of_clusters, *CLUSTER_RANGE)
+        texts: dict[CompressionRecipe, str] = {}
         for text in self.recipes:
-            parse_recipe(text, self)
-            if self.recipes.count(text) > 1:
-                raise UsageError(f"{RECIPES_KEY}: {text!r} is there twice; name each recipe once")
+            same = texts.setdefault(replace(parse_recipe(text, self), name=""), text)
+            if same != text or self.recipes.count(text) > 1:
+                raise UsageError(f"{RECIPES_KEY}: {same!r} and {text!r} are one recipe; name each once")
 
     def train_config(self) -> TrainConfig:
         """The fine-tuning of one pass. No weight decay: it would pull shared weights and ranges without a gain."""

@@ -61,6 +61,8 @@ def convert(model: keras.Model, scheme: str, calibration: Float32 | None = None)
         return Converted(_fast(function, settings, trained_ranges), "fast")
     try:
         return Converted(_slow(model, function, settings), "slow")
+    except (OSError, MemoryError):  # the machine's fault, not the model's
+        raise
     except Exception as error:
         raise ConversionError(f"{model.name}: cannot be converted to {scheme}: {one_line(error)}") from error
 

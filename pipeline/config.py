@@ -21,7 +21,7 @@ from core.errors import UsageError, bad_value
 from core.registry import check_name
 from core.spec_io import from_plain
 from pipeline.data import DataConfig
-from search.settings import SearchConfig, TrainConfig
+from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, SearchConfig, TrainConfig
 from search.spaces import NETWORKS
 
 MAX_SEED = 2**31 - 2
@@ -50,7 +50,9 @@ class TeacherConfig:
         if self.network is not None:
             check_name(NETWORKS, self.network, "config.teacher.network")
         in_range("config.teacher.width_multiplier", self.width_multiplier, 0.05, 20)
-        self.training.check("config.teacher")
+        in_range("config.teacher.epochs", self.epochs, *EPOCHS)
+        in_range("config.teacher.learning_rate", self.learning_rate, *LEARNING_RATE)
+        in_range("config.teacher.batch_size", self.batch_size, *BATCH_SIZE)
 
     @property
     def training(self) -> TrainConfig:
@@ -103,23 +105,7 @@ def validated(config: Any) -> Config:
         raise UsageError(
             f"--config: get_config() returned a {type(config).__name__}; expected an ml_collections ConfigDict"
         )
-    return from_plain(Config, _as_typed_on_a_command_line(Config, config.to_dict()), "config")
-
-
-def _as_typed_on_a_command_line(cls: type, data: dict[str, Any]) -> dict[str, Any]:
-    """Accepts what a shell makes easy: "None" for an optional text, and "a,b" for a tuple of texts."""
-    hints = typing.get_type_hints(cls)
-    result = dict(data)
-    for name, value in data.items():
-        kind = hints.get(name)
-        if isinstance(value, dict) and dataclasses.is_dataclass(kind):
-            result[name] = _as_typed_on_a_command_line(typing.cast(type, kind), value)
-        elif kind == str | None and isinstance(value, str) and value.lower() == "none":
-            result[name] = None
-        elif kind == tuple[str, ...] and isinstance(value, (tuple, list)):
-            parts = [part.strip() for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
-            result[name] = tuple(part for part in parts if part != "")
-    return result
+    return from_plain(Config, config.to_dict(), "config")
 
 
 def _to_config_dict(cls: type) -> ConfigDict:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from core import checks, registry
-from core.errors import bad_value, one_of
+from core.errors import UsageError, bad_value, one_of
 from core.progress import Reporter
 from core.spec_io import content_id
 from core.workspace import read_json
@@ -87,6 +87,9 @@ def prepare(config: DataConfig, seed: int, out: Path, reporter: Reporter) -> Non
     source = _source(config)
     data = source.read(config.resolution, reporter)
     check_classes(data.class_names, config.name)
+    if not MIN_RESOLUTION <= data.images.side <= MAX_RESOLUTION:
+        legal = f"{MIN_RESOLUTION} to {MAX_RESOLUTION} pixels a side; config.data.resolution=N resizes them"
+        raise UsageError(f"{config.name}: images of {data.images.side}x{data.images.side}; expected {legal}")
     rows = _split(data, config, seed)
     _write_images(out / "images.npy", data.images, len(data.labels), f"data {config.name}: reading images", reporter)
     np.save(out / "labels.npy", data.labels)

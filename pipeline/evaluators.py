@@ -39,6 +39,7 @@ class TrainEvaluator:
     With `config.cost` "latency_us" the candidate is converted to a full-integer .tflite and measured; with "macs" its
     cost is computed, and nothing but the training takes time.
 
+    `seconds` has the phases of the latest evaluation, of a failed one too.
     `scratch` holds a checkpoint per network. Hyperband's promotions go on from it; other searches drop it when the
     trial is done.
     """
@@ -48,12 +49,12 @@ class TrainEvaluator:
     data: ImageData
     scratch: Path
     reporter: Reporter = field(default_factory=SilentReporter)
-    _seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def evaluate(self, candidate: Candidate, epochs: int) -> Evaluation:
         """Metrics val_accuracy (0..1), macs, params, peak_memory_bytes, and with a measured cost also
         int8_val_accuracy, size_bytes, latency_us. Raises CandidateError as search.evaluate says."""
-        self._seconds = {}
+        self.seconds = {}
         computed = cost(candidate.arch)
         with self._phase("build"):
             reset(candidate.seed)
@@ -83,7 +84,7 @@ class TrainEvaluator:
             metrics |= self._measured(model, candidate)
         if self.config.oracle != "hyperband":
             checkpoint.unlink(missing_ok=True)
-        return Evaluation(metrics, self._seconds)
+        return Evaluation(metrics, dict(self.seconds))
 
     def _training(self) -> TrainConfig:
         config = self.config
@@ -107,11 +108,17 @@ class TrainEvaluator:
         target = resolve_target(self.config.target, self.bench, "config.search.target")
         try:
             return search_latency_us(path, self.bench, target)
-        except LitesmithError as error:  # a model that the runtime refuses is the candidate's fault
+        except LitesmithError:  # a worker may be killed for what others do; if it fails twice, the model is at fault
+            pass
+        try:
+            return search_latency_us(path, self.bench, target)
+        except LitesmithError as error:
             raise CandidateError(f"cannot be measured: {error}") from error
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
-        yield
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

@@ -14,13 +14,17 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections.config_flags import config_flags
 
+from android_bench.targets import resolve_target
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
 from core.progress import Reporter
 from core.values import file_sha256
-from pipeline.config import Config, default_config, validated
+from pipeline.closing import closing_lines
+from pipeline.config import Config, validated
+from pipeline.overrides import normalized, unset
 from pipeline.plan import COMMANDS, Plan, make_plan
-from pipeline.runner import Workdir, run_stages
+from pipeline.runner import run_stages
 from pipeline.status import show_plan, show_status
+from pipeline.workdir import Workdir
 
 USAGE = """\
 usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...] [--dry_run]
@@ -50,6 +54,7 @@ def define_flags(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> 
     config_flags.DEFINE_config_file("config", None, "configuration file", flag_values=flag_values, sys_argv=list(argv))
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=flag_values)
     flags.DEFINE_bool("dry_run", False, "show the plan and stop", flag_values=flag_values)
+    flags.DEFINE_multi_string("unset", [], "keys to set to None (made of KEY=None)", flag_values=flag_values)
     flags.DEFINE_bool("new_config", False, "go on with another configuration", flag_values=flag_values)
 
 
@@ -59,8 +64,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         print(USAGE)
         sys.exit(EXIT_DONE if len(argv) >= 2 else EXIT_USAGE)
     try:
-        _check_override_names(argv)
-        return list(FLAGS(argv))
+        arguments = normalized(argv)
+        define_flags(arguments)
+        return list(FLAGS(arguments))
     except UsageError as error:
         _exit_usage(str(error))
     except Exception as error:  # config_flags runs the file, which may raise anything
@@ -107,6 +113,7 @@ def _config() -> Config:
     path = Path(FLAGS["config"].config_filename.partition(":")[0])
     if not path.is_file():
         raise UsageError(f"--config: {path} is not there; expected a Python file like those in configs/")
+    unset(FLAGS.config, FLAGS.unset)
     return validated(FLAGS.config)
 
 
@@ -119,10 +126,8 @@ def _run(command: str, config: Config, workdir: Path) -> int:
     if FLAGS.dry_run:
         show_plan(stages, workdir, reporter)
         return EXIT_DONE
-    failed = run_stages(stages, plan, config, folder, reporter)
+    failed = run_stages(stages, plan, config, folder, reporter, FLAGS.new_config)
     if command == "run":
-        from pipeline.stages.release import closing_lines
-
         for line in closing_lines(workdir):
             reporter.line(line)
     for line in failed:
@@ -144,22 +149,9 @@ def _plan(config: Config) -> Plan:
         from deploy.metadata import find_interpreter
 
         find_interpreter()
+    for name in config.bench.targets:
+        resolve_target(name, config.bench)
     return make_plan(config, fingerprint(config.data), teacher)
-
-
-def _check_override_names(argv: Sequence[str]) -> None:
-    """Refuses an unknown key of an override with the legal ones (config_flags itself says only the key)."""
-    for argument in argv[1:]:
-        name, _, _ = argument.lstrip("-").partition("=")
-        if not argument.startswith("-") or not name.startswith("config."):
-            continue
-        node = default_config()
-        where = "config"
-        for part in name.split(".")[1:]:
-            if not hasattr(node, "keys") or part not in node:
-                legal = ", ".join(sorted(node.keys())) if hasattr(node, "keys") else "no keys below it"
-                raise UsageError(f"--{name}: {where} has no key {part!r}; legal keys are {legal}")
-            node, where = node[part], f"{where}.{part}"
 
 
 def _flag_message(error: flags.Error) -> str:
@@ -175,7 +167,6 @@ def _exit_usage(message: str) -> None:
 
 def run_main() -> None:
     """The entry point of the binary."""
-    define_flags(sys.argv)
     app.run(lambda argv: sys.exit(main(argv)), flags_parser=parse_flags)
 
 

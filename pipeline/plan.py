@@ -1,12 +1,14 @@
 """The plan of a run: which stages there are, what each depends on, and the key under which its result is kept.
 
-A stage's key is a hash of its version, the settings it reads and the keys of its inputs. The plan is computed from the
+A stage's key is a hash of its version, the settings it reads, the libraries' versions and the keys of its inputs. The plan is computed from the
 configuration alone, so `--dry_run` and `status` are instant.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ VERSIONS = {
     "report": 1,
     "release": 1,
 }
+
+TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner", "ai-edge-litert", "numpy")
 
 COMMANDS = {
     "search": ("data", "search"),
@@ -86,6 +90,12 @@ class Plan:
         return tuple(stage for stage in self.stages if stage.kind in COMMANDS[command])
 
 
+@functools.cache
+def tool_versions() -> dict[str, str]:
+    """The installed versions of the libraries that decide what a stage computes."""
+    return {name: importlib.metadata.version(name) for name in TOOLS}
+
+
 class _Planner:
     """Collects stages, computing each key from the stage's settings and its inputs' keys."""
 
@@ -95,7 +105,8 @@ class _Planner:
     def add(self, name: str, kind: str, params: dict[str, Any], inputs: tuple[str, ...]) -> str:
         if name not in self.stages:
             keys = [self.stages[item].key for item in inputs]
-            key = content_id((kind, VERSIONS[kind], params, keys), length=12)
+            tools = {} if kind == "data" else tool_versions()
+            key = content_id((kind, VERSIONS[kind], tools, params, keys), length=12)
             self.stages[name] = Stage(name, kind, key, params, inputs)
         return name
 
@@ -133,7 +144,7 @@ def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str
 def _search_params(config: Config) -> dict[str, Any]:
     params: dict[str, Any] = {"search": config.search, "seed": config.seed}
     if config.search.cost == "latency_us":
-        params["bench"] = {"num_threads": config.bench.num_threads, "cpu_mask": config.bench.cpu_mask}
+        params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,))
     return params
 
 
@@ -161,7 +172,7 @@ def _plan_recipe(
     steps: list[str] = []
     for spec in recipe.passes:
         steps.append(_step_name(spec))
-        params = {"spec": spec, "compress": _fine_tuning(config), "distill": config.distill, "seed": config.seed}
+        params = {"spec": spec, "train": config.compress.train_config(), "distill": config.distill, "seed": config.seed}
         node = planner.add(f"w{winner}.{'-'.join(steps)}", "pass", params, (shared[0], node, *shared[1:]))
         if spec.name != "quantize":
             artifacts.append(ArtifactPlan(f"{node}.float32", winner, node, "float32", tuple(steps), ""))
@@ -170,24 +181,20 @@ def _plan_recipe(
     return artifacts
 
 
-def _fine_tuning(config: Config) -> dict[str, Any]:
-    compress = config.compress
-    return {"epochs": compress.epochs, "batch_size": compress.batch_size, "learning_rate": compress.learning_rate}
-
-
 def _step_name(spec: PassSpec) -> str:
     """A name for folders, with the setting in which two recipes of one configuration can differ."""
     if isinstance(spec.settings, PruneSettings):
-        return f"prune{spec.settings.final_sparsity:g}"
+        return f"prune{spec.settings.final_sparsity}"
     if isinstance(spec.settings, ClusterSettings):
         return f"cluster{spec.settings.number_of_clusters}"
     return "qat"
 
 
 def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, data: str) -> list[str]:
-    settings = {"scheme": artifact.scheme, "release": config.release, "recipe": artifact.recipe, "name": artifact.name}
+    metadata = config.release if artifact.recipe and config.release.metadata else None
+    settings = {"scheme": artifact.scheme, "recipe": artifact.recipe, "metadata": metadata}
     convert = planner.add(f"{artifact.name}.convert", "convert", settings, (data, artifact.node))
-    checks = {"artifact": artifact, "metadata": config.release.metadata}
+    checks = {"artifact": artifact, "metadata": metadata is not None}
     validate = planner.add(f"{artifact.name}.validate", "validate", checks, (data, artifact.node, convert))
     results = [convert, validate]
     for target in config.bench.targets:

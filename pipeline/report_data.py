@@ -27,7 +27,7 @@ class ArtifactReport:
       source: the .tflite in the stages folder.
       val_accuracy: of the Keras model.
       validation: deploy.validate.Validation as JSON types.
-      measurements: one per target.
+      measurements: one per target that could be measured.
     """
 
     plan: ArtifactPlan
@@ -45,7 +45,7 @@ class ArtifactReport:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A recipe that could not be finished: the stage where it failed, and why."""
+    """A model that could not be made, or not be measured: the stage where that failed, and why."""
 
     artifact: str
     recipe: str
@@ -109,11 +109,12 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
     """
     artifacts, failures = [], []
     for plan in plans:
-        failure = _failure(plan, directories)
-        if failure:
-            failures.append(failure)
-        else:
+        failure = _failure(plan, directories, ("convert", "validate"))
+        if failure is None:
             artifacts.append(_artifact(config, plan, directories))
+            failure = _failure(plan, directories, tuple(f"bench.{target}" for target in config.bench.targets))
+        if failure is not None:
+            failures.append(failure)
     if not artifacts:
         raise LitesmithError(f"no artifact could be made; first reason: {failures[0].reason}")
     records = AppendLog(directories["search"] / "trials.jsonl").read()
@@ -131,8 +132,8 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
     )
 
 
-def _failure(plan: ArtifactPlan, directories: dict[str, Path]) -> Failure | None:
-    for kind in ("convert", "validate"):
+def _failure(plan: ArtifactPlan, directories: dict[str, Path], kinds: tuple[str, ...]) -> Failure | None:
+    for kind in kinds:
         path = directories[f"{plan.name}.{kind}"] / "failure.json"
         if path.exists():
             record = read_json(path)
@@ -145,7 +146,7 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
     node = read_json(directories[plan.node] / "node.json")
     record = read_json(convert / "artifact.json")
     computed = cost(from_text(node["arch"]))
-    benches = (directories[f"{plan.name}.bench.{target}"] for target in config.bench.targets)
+    benches = (directories[f"{plan.name}.bench.{target}"] / "measurement.json" for target in config.bench.targets)
     return ArtifactReport(
         plan=plan,
         file=_file_name(config, plan),
@@ -157,7 +158,7 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
         zipped_bytes=record["zipped_bytes"],
         val_accuracy=node["val_accuracy"],
         validation=read_json(directories[f"{plan.name}.validate"] / "validation.json"),
-        measurements=tuple(from_plain(Measurement, read_json(bench / "measurement.json")) for bench in benches),
+        measurements=tuple(from_plain(Measurement, read_json(path)) for path in benches if path.exists()),
     )
 
 

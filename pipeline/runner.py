@@ -13,25 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import CandidateError, InvariantError, LitesmithError, UsageError
+from core.errors import CandidateError, InvariantError, LitesmithError, UsageError, one_line
 from core.progress import Reporter
 from core.registry import load
-from core.spec_io import to_plain
-from core.workspace import (
-    atomic_write_json,
-    committed_directory,
-    is_disk_full,
-    locked,
-    read_json,
-    remove_temporaries,
-)
+from core.workspace import atomic_write_json, committed_directory, is_disk_full, read_json
 from pipeline.config import Config
 from pipeline.plan import Plan, Stage
 from pipeline.stages import STAGES
+from pipeline.workdir import PUBLISHED, Workdir
 
 # A failure of these concerns one recipe: it is recorded, and the other recipes go on.
-RECIPE_KINDS = ("float", "pass", "convert", "validate")
-# These describe what there is, failures included.
+RECIPE_KINDS = ("float", "pass", "convert", "validate", "bench")
+# These call other programs and read what we made ourselves: an error there says nothing for ever, nor of the input.
+RETRIED_KINDS = ("convert", "validate", "bench")
+# These describe what there is, failures included, and are published beside the stages.
 SUMMARY_KINDS = ("report", "release")
 
 
@@ -42,14 +37,12 @@ class StageContext:
     Attributes:
       out: an empty folder that is committed when the stage ends.
       scratch: a folder for checkpoints, kept if the process is killed and removed when the stage is committed.
-      workdir: for the stages that publish beside the stages folder (report, release).
       inputs: input stage name -> its committed folder.
     """
 
     stage: Stage
     out: Path
     scratch: Path
-    workdir: Path
     inputs: dict[str, Path]
     reporter: Reporter
 
@@ -58,12 +51,12 @@ class StageContext:
         """The settings that the plan gave the stage."""
         return self.stage.params
 
-    def input(self, kind_or_name: str) -> Path:
-        """The folder of the input whose name is, or ends in, `kind_or_name`."""
-        matches = [
-            path for name, path in self.inputs.items() if (name == kind_or_name or name.endswith(f".{kind_or_name}"))
-        ]
-        return matches[0]
+    def input(self, name: str) -> Path:
+        """The folder of the input whose name is `name` or ends in ".name"."""
+        for known, path in self.inputs.items():
+            if known == name or known.endswith(f".{name}"):
+                return path
+        raise KeyError(f"stage {self.stage.name} has no input {name}; it has {', '.join(self.inputs)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,165 +67,141 @@ class Outcome:
     failure: str = ""
 
 
-class Workdir:
-    """A run's folder: config.json and plan.json, stages/, scratch/, and what the run publishes.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a recipe could not go on: the stage where it arose, and whether another run may do better (`retry`)."""
 
-    Nothing is created before `prepare`, and if bad input is found before anything was finished it is removed again.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._existed = root.exists()
-
-    def check(self, config: Config, new_config: bool) -> None:
-        """Raises UsageError if the folder cannot be used for this configuration."""
-        if self._existed and not self.root.is_dir():
-            raise UsageError(f"--workdir: {self.root} is a file; expected a folder")
-        pinned = self.root / "config.json"
-        if pinned.exists():
-            difference = _first_difference(read_json(pinned), to_plain(config), "config")
-            if difference and not new_config:
-                raise UsageError(
-                    f"--workdir: {self.root} belongs to another configuration ({difference}); use a new --workdir, or "
-                    "add --new_config to go on here (finished stages that the change does not touch are kept)"
-                )
-        elif self._existed and any(self.root.iterdir()):
-            raise UsageError(f"--workdir: {self.root} holds other files and no config.json; use a new or empty folder")
-
-    def prepare(self, config: Config, plan: Plan) -> None:
-        """Creates the folder and writes the configuration and the plan into it."""
-        try:
-            (self.root / "stages").mkdir(parents=True, exist_ok=True)
-            atomic_write_json(self.root / "config.json", config)
-            atomic_write_json(self.root / "plan.json", [_described(stage) for stage in plan.stages])
-        except OSError as error:
-            if is_disk_full(error):
-                raise LitesmithError(f"disk full: {self.root}; free some space and run the command again") from error
-            raise UsageError(f"--workdir: {self.root} is not writable ({error.strerror})") from error
-
-    def discard_if_new(self) -> None:
-        """Removes the folder if this run created it and no stage was committed."""
-        if not self._existed and not any((self.root / "stages").glob("*")):
-            shutil.rmtree(self.root, ignore_errors=True)
+    stage: str
+    reason: str
+    retry: bool = False
 
 
 def run_stages(
-    stages: tuple[Stage, ...], plan: Plan, config: Config, workdir: Workdir, reporter: Reporter
+    stages: tuple[Stage, ...],
+    plan: Plan,
+    config: Config,
+    workdir: Workdir,
+    reporter: Reporter,
+    new_config: bool = False,
 ) -> list[str]:
     """Runs what is not done yet and returns the recipes' failures, a line each.
 
     Raises LitesmithError naming the stage if the run cannot go on; what was finished is kept.
     """
-    workdir.prepare(config, plan)
-    try:
-        with locked(workdir.root):
-            remove_temporaries(workdir.root)
-            for number, stage in enumerate(stages, 1):
-                _run_stage(stage, f"[{number}/{len(stages)}] {stage.name}", plan, workdir.root, reporter)
-    except UsageError:
-        workdir.discard_if_new()
-        raise
-    return failures(stages, workdir.root)
+    root = workdir.root
+    with workdir.opened(config, plan, new_config):
+        ran: set[str] = set()
+        for number, stage in enumerate(stages, 1):
+            title = f"[{number}/{len(stages)}] {stage.name}"
+            stale = stage.kind in SUMMARY_KINDS and not ran.isdisjoint(stage.inputs)
+            if is_done(stage, root) and not stale:
+                # The run may have been killed just before it removed the scratch folder.
+                shutil.rmtree(_scratch(stage, root), ignore_errors=True)
+                reporter.line(f"{title}: done before")
+            elif _is_committed(stage, root) and stage.kind in SUMMARY_KINDS and not stale:
+                _publish(stage, root)
+                reporter.line(f"{title}: published again")
+            else:
+                _run_stage(stage, title, plan, root, reporter)
+                ran.add(stage.name)
+    return failures(stages, root)
 
 
 def failures(stages: Iterable[Stage], root: Path) -> list[str]:
     """The recorded failures, once each, at the stage where they arose."""
-    lines = []
-    for stage in stages:
-        record = read_failure(stage.directory(root))
-        if record and record["stage"] == stage.name:
-            lines.append(f"{stage.name}: {record['reason']}")
-    return lines
+    found = {stage.name: read_failure(stage.directory(root)) for stage in stages}
+    return [f"{name}: {failure.reason}" for name, failure in found.items() if failure and failure.stage == name]
 
 
-def read_failure(directory: Path) -> dict[str, str] | None:
+def read_failure(directory: Path) -> Failure | None:
     """Where and why a committed stage's recipe failed, or None."""
     path = directory / "failure.json"
-    return read_json(path) if path.exists() else None
+    return Failure(**read_json(path)) if path.exists() else None
 
 
 def is_done(stage: Stage, root: Path) -> bool:
-    """Whether the stage's result is committed, and published if it is a summary."""
-    committed = (stage.directory(root) / "stage.json").exists()
-    return committed and (stage.kind not in SUMMARY_KINDS or _published(root).get(stage.kind) == stage.key)
+    """Whether the stage's result is committed (and, of a summary, published) and not a failure to be tried again."""
+    if not _is_committed(stage, root):
+        return False
+    if stage.kind in SUMMARY_KINDS:
+        return _published(root).get(stage.kind) == stage.key and (root / stage.kind).is_dir()
+    failure = read_failure(stage.directory(root))
+    return failure is None or not failure.retry
 
 
-def _published(root: Path) -> dict[str, str]:
-    path = root / "published.json"
-    return read_json(path) if path.exists() else {}
+def _is_committed(stage: Stage, root: Path) -> bool:
+    return (stage.directory(root) / "stage.json").exists()
 
 
-def _publish(stage: Stage, root: Path) -> None:
-    """Copies a summary's folder to WORKDIR/report or WORKDIR/release, replacing that of another configuration."""
-    with committed_directory(root / stage.kind) as out:
-        shutil.copytree(stage.directory(root), out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stage.json"))
-    atomic_write_json(root / "published.json", {**_published(root), stage.kind: stage.key})
+def _scratch(stage: Stage, root: Path) -> Path:
+    return root / "scratch" / stage.directory(root).name
 
 
 def _run_stage(stage: Stage, title: str, plan: Plan, root: Path, reporter: Reporter) -> None:
-    final = stage.directory(root)
-    scratch = root / "scratch" / final.name
-    if is_done(stage, root):
-        shutil.rmtree(scratch, ignore_errors=True)  # the run may have been killed just before it did so
-        reporter.line(f"{title}: done before")
-        return
     inputs = {name: plan.stage(name).directory(root) for name in stage.inputs}
+    scratch = _scratch(stage, root)
     started = time.monotonic()
     reporter.line(title)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        with committed_directory(final) as out:
-            context = StageContext(stage, out, scratch, root, inputs, reporter)
-            outcome = _outcome(context)
+        with committed_directory(stage.directory(root)) as out:
+            outcome = _outcome(StageContext(stage, out, scratch, inputs, reporter))
             record = {"name": stage.name, "key": stage.key, "summary": outcome.summary}
             atomic_write_json(out / "stage.json", {**record, "seconds": round(time.monotonic() - started, 3)})
         if stage.kind in SUMMARY_KINDS:
             _publish(stage, root)
         shutil.rmtree(scratch, ignore_errors=True)
     except UsageError:
-        shutil.rmtree(scratch, ignore_errors=True)
         raise
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        raise LitesmithError(
-            f"{stage.name}: disk full ({error.filename or root}); free some space and run the command again, it resumes"
-        ) from error
     except LitesmithError as error:
         raise LitesmithError(f"{stage.name}: {error}") from error
+    except OSError as error:
+        raise LitesmithError(f"{stage.name}: {_os_reason(error, root)}") from error
     verdict = f"FAILED: {outcome.failure}" if outcome.failure else outcome.summary
     reporter.line(f"{title}: {verdict} ({time.monotonic() - started:.1f} s)")
 
 
+def _os_reason(error: OSError, root: Path) -> str:
+    if is_disk_full(error):
+        return f"disk full ({error.filename or root}); free some space and run the command again, it resumes"
+    return one_line(error)
+
+
 def _outcome(context: StageContext) -> Outcome:
-    """Runs the stage's code, or passes on the failure of an input."""
+    """Runs the stage's code, or passes on the failure of an input; a failure is written into the stage's folder."""
     stage = context.stage
     if stage.kind not in SUMMARY_KINDS:
         for directory in context.inputs.values():
-            record = read_failure(directory)
-            if record:
-                atomic_write_json(context.out / "failure.json", record)
-                return Outcome("", f"not done, because {record['stage']} failed")
+            failure = read_failure(directory)
+            if failure:
+                atomic_write_json(context.out / "failure.json", failure)
+                return Outcome("", f"not done, because {failure.stage} failed")
+    retry = False
     try:
         outcome: Outcome = load(STAGES, stage.kind, "stage")(context)
-    except (CandidateError, InvariantError) as error:
-        if stage.kind not in RECIPE_KINDS:
+    except LitesmithError as error:
+        is_final = isinstance(error, (CandidateError, InvariantError))
+        if stage.kind not in (RECIPE_KINDS if is_final else RETRIED_KINDS):
             raise
-        outcome = Outcome("", str(error))
+        outcome, retry = Outcome("", str(error)), not is_final
     if outcome.failure:
-        atomic_write_json(context.out / "failure.json", {"stage": stage.name, "reason": outcome.failure})
+        atomic_write_json(context.out / "failure.json", Failure(stage.name, outcome.failure, retry))
     return outcome
 
 
-def _described(stage: Stage) -> dict[str, Any]:
-    return {"name": stage.name, "kind": stage.kind, "key": stage.key, "inputs": list(stage.inputs)}
+def _published(root: Path) -> dict[str, str]:
+    path = root / PUBLISHED
+    return read_json(path) if path.exists() else {}
 
 
-def _first_difference(old: Any, new: Any, where: str) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            difference = _first_difference(old.get(key), new.get(key), f"{where}.{key}")
-            if difference:
-                return difference
-        return ""
-    return "" if old == new else f"{where} is {old!r} there, {new!r} now"
+def _publish(stage: Stage, root: Path) -> None:
+    """Copies a summary's folder to WORKDIR/report or WORKDIR/release, replacing that of another configuration.
+
+    The note of what is published is taken back first: whatever kills the process, the next run publishes again.
+    """
+    others = {kind: key for kind, key in _published(root).items() if kind != stage.kind}
+    atomic_write_json(root / PUBLISHED, others)
+    with committed_directory(root / stage.kind) as out:
+        ours = shutil.ignore_patterns("stage.json")
+        shutil.copytree(stage.directory(root), out, dirs_exist_ok=True, ignore=ours)
+    atomic_write_json(root / PUBLISHED, {**others, stage.kind: stage.key})

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from core.errors import UsageError
 from core.progress import Reporter
 from core.workspace import AppendLog, read_json
 from pipeline.plan import Stage
 from pipeline.runner import is_done, read_failure
+from pipeline.workdir import read_plan
 
 
 def show_plan(stages: Iterable[Stage], root: Path, reporter: Reporter) -> None:
@@ -30,20 +30,16 @@ def show_plan(stages: Iterable[Stage], root: Path, reporter: Reporter) -> None:
 
 def show_status(root: Path, reporter: Reporter) -> None:
     """The table of the plan with which the folder was last run. Raises UsageError if it is no run's folder."""
-    path = root / "plan.json"
-    if not path.exists():
-        raise UsageError(f"--workdir: {root} holds no run (no plan.json); expected the --workdir of an earlier run")
-    stages = [Stage(s["name"], s["kind"], s["key"], {}, tuple(s["inputs"])) for s in read_json(path)]
-    show_plan(stages, root, reporter)
+    show_plan(read_plan(root), root, reporter)
 
 
 def _state(stage: Stage, root: Path) -> tuple[str, str, str]:
     directory = stage.directory(root)
+    failure = read_failure(directory)
+    if failure:
+        return "failed", "", f"{failure.reason}{' (tried again by the next run)' if failure.retry else ''}"
     if is_done(stage, root):
         record = read_json(directory / "stage.json")
-        failure = read_failure(directory)
-        if failure:
-            return "failed", f"{record['seconds']:.1f}", failure["reason"]
         return "done", f"{record['seconds']:.1f}", record["summary"]
     scratch = root / "scratch" / directory.name
     if scratch.exists():

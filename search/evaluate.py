@@ -29,7 +29,11 @@ class Evaluation:
 
 
 class Evaluator(Protocol):
-    """Anything that turns a candidate into metrics: training, a table of known results, a supernet."""
+    """Anything that turns a candidate into metrics: training, a table of known results, a supernet.
+
+    An evaluator may have an attribute `seconds`, the phases of its latest evaluation: the log of a failed trial tells
+    how far it came.
+    """
 
     def evaluate(self, candidate: Candidate, epochs: int) -> Evaluation:
         """Evaluates a candidate trained for `epochs` in all.

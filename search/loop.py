@@ -151,7 +151,8 @@ def _evaluate(
     except (UsageError, OSError):  # bad input and a full disk are not the candidate's fault
         raise
     except Exception as error:  # anything that TensorFlow raises for one network must not end the search
-        return dataclasses.replace(trial, reason=one_line(error), seconds={"total": time.perf_counter() - started})
+        seconds = getattr(evaluator, "seconds", None) or {"total": time.perf_counter() - started}
+        return dataclasses.replace(trial, reason=one_line(error), seconds=dict(seconds))
     return dataclasses.replace(trial, status=OK, score=score, metrics=metrics, seconds=evaluation.seconds)
 
 

@@ -13,6 +13,10 @@ from search.oracles import ORACLES
 from search.spaces import SPACES
 
 COSTS = ("latency_us", "macs")
+# Smallest and largest legal values.
+EPOCHS = (1, 10_000)
+BATCH_SIZE = (1, 8192)
+LEARNING_RATE = (1e-7, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,11 @@ class TrainConfig:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        self.check("config.train")
-
-    def check(self, where: str) -> None:
-        """Raises UsageError for a value out of range; `where` is the config section to name."""
-        in_range(f"{where}.epochs", self.epochs, 1, 10_000)
-        in_range(f"{where}.batch_size", self.batch_size, 1, 8192)
-        in_range(f"{where}.learning_rate", self.learning_rate, 1e-7, 1.0)
-        in_range(f"{where}.weight_decay", self.weight_decay, 0.0, 1.0)
-        in_range(f"{where}.label_smoothing", self.label_smoothing, 0.0, 0.9)
+        in_range("config.train.epochs", self.epochs, *EPOCHS)
+        in_range("config.train.batch_size", self.batch_size, *BATCH_SIZE)
+        in_range("config.train.learning_rate", self.learning_rate, *LEARNING_RATE)
+        in_range("config.train.weight_decay", self.weight_decay, 0.0, 1.0)
+        in_range("config.train.label_smoothing", self.label_smoothing, 0.0, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class SearchConfig:
         check_name(OBJECTIVES, self.objective, "config.search.objective")
         in_choices("config.search.cost", self.cost, COSTS)
         in_range("config.search.max_trials", self.max_trials, 1, 1_000_000)
-        in_range("config.search.epochs", self.epochs, 1, 10_000)
-        in_range("config.search.batch_size", self.batch_size, 1, 8192)
-        in_range("config.search.learning_rate", self.learning_rate, 1e-7, 1.0)
+        in_range("config.search.epochs", self.epochs, *EPOCHS)
+        in_range("config.search.batch_size", self.batch_size, *BATCH_SIZE)
+        in_range("config.search.learning_rate", self.learning_rate, *LEARNING_RATE)
         in_range("config.search.target_latency_us", self.target_latency_us, 1e-3, 1e9)
         in_range("config.search.target_macs", self.target_macs, 1, 1e15)
         in_range("config.search.num_winners", self.num_winners, 1, self.max_trials)

@@ -64,6 +64,9 @@ class Npz:
 
 
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+    with open(path, "rb") as file:  # NumPy takes anything that is neither .npy nor .npz for a pickle
+        if file.read(2) not in (b"PK", b"\x93N"):
+            raise UsageError(f"{path}: is not an .npz archive; expected plain arrays, saved by numpy.savez")
     with _damage_named(path):
         archive = np.load(path, allow_pickle=False)
     if isinstance(archive, np.ndarray):

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 from android_bench.protocol import measure
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
+from core.values import Measurement, Target
 from core.workspace import atomic_write_json
 from pipeline.runner import Outcome, StageContext
 from pipeline.stages.convert import FILE
+
+# A noisy measurement is taken again, since most disturbances pass; three tries tell a lasting one.
+ATTEMPTS = 3
 
 
 def run(context: StageContext) -> Outcome:
     """Writes measurement.json."""
     config: BenchConfig = context.params["bench"]
     target = resolve_target(config.targets[0], config)
-    measurement = measure(context.input("convert") / FILE, target, config)
+    measurement = _quietest(context.input("convert") / FILE, target, config)
     atomic_write_json(context.out / "measurement.json", measurement)
     latency = measurement.latency
     return Outcome(
         f"{target.name}: median {latency.median_us:.1f} us, p95 {latency.p95_us:.1f} us, {latency.runs} runs, "
         f"{target.num_threads} thread(s): {measurement.verdict}"
     )
+
+
+def _quietest(path: Path, target: Target, config: BenchConfig) -> Measurement:
+    """The first measurement whose verdict is "ok", else the one with the least spread; it says how many were taken."""
+    measurements: list[Measurement] = []
+    while len(measurements) < ATTEMPTS and not any(m.verdict == "ok" for m in measurements):
+        measurements.append(measure(path, target, config))
+    chosen = min(measurements, key=lambda m: (m.verdict != "ok", m.latency.spread))
+    return dataclasses.replace(chosen, conditions={**chosen.conditions, "attempts": str(len(measurements))})

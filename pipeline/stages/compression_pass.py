@@ -10,7 +10,6 @@ from core.workspace import atomic_write_json
 from pipeline.data import load
 from pipeline.runner import Outcome, StageContext
 from pipeline.stages.models import NodeRecord, read_node, supervision
-from search.settings import TrainConfig
 
 
 def run(context: StageContext) -> Outcome:
@@ -22,7 +21,7 @@ def run(context: StageContext) -> Outcome:
     fine_tune = FineTune(
         train=data.train,
         supervision=supervision(context, data),
-        config=TrainConfig(**context.params["compress"], weight_decay=0.0),
+        config=context.params["train"],
         augment=data.augment,
         seed=context.params["seed"],
         checkpoint=context.scratch / "checkpoint.npz",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from compress.storage import load_model
 from core.workspace import atomic_write_bytes, atomic_write_json
 from deploy.calibration import representative_images
@@ -24,11 +26,11 @@ def run(context: StageContext) -> Outcome:
     converted = convert(load_model(node / "model"), params["scheme"], representative_images(data.train))
     path = context.out / FILE
     atomic_write_bytes(path, converted.content)
-    if params["recipe"] and params["release"].metadata:
-        name = f"{params['release'].name} {params['recipe']}"
+    if params["metadata"] is not None:
+        name = f"{params['metadata'].name} {params['recipe']}"
         write(path, path, data.class_names, name, f"Image classifier for {data.name}: {read_node(node).arch}")
     content = path.read_bytes()
-    made = artifact(path, params["scheme"])
+    made = dataclasses.replace(artifact(path, params["scheme"], parents=(node.name,)), path=FILE)
     zipped = zipped_bytes(content)
     atomic_write_json(context.out / "artifact.json", {"artifact": made, "zipped_bytes": zipped, "path": converted.path})
     return Outcome(

@@ -20,9 +20,9 @@ from search.trials import Trial
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """What is known of a Keras model: model.json beside its weights.
+    """What is known of a Keras model: node.json beside the folder `model`.
 
-    `float_arch` is the grammar's text of the network, `step` the pass that made it ("float" for the training),
+    `arch` is the grammar's text of the network, `step` the pass that made it ("float" for the training),
     `val_accuracy` 0..1.
     """
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
 
 from core.values import Measurement
-from core.workspace import read_json
 from deploy.release import ReleaseEntry, ReleaseLatency, write_release
 from pipeline.report_data import ArtifactReport, RunReport, gather
 from pipeline.runner import Outcome, StageContext
@@ -25,35 +23,6 @@ def run(context: StageContext) -> Outcome:
 def now() -> str:
     """The present time in UTC, ISO 8601, whole seconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def closing_lines(workdir: Path) -> list[str]:
-    """Where the report and the models are, and what each full-integer model gained over its float32 sibling."""
-    manifest = read_json(workdir / "release" / "manifest.json")
-    floats = {item["arch"]: item for item in manifest["artifacts"] if item["recipe"] == "float32"}
-    lines = [_gain(item, floats[item["arch"]]) for item in manifest["artifacts"] if item["recipe"] != "float32"]
-    return [*lines, f"models: {workdir / 'release'}/", f"report: {workdir / 'report' / 'index.html'}"]
-
-
-def _gain(item: dict[str, Any], parent: dict[str, Any]) -> str:
-    smaller = parent["size_bytes"] / item["size_bytes"]
-    zipped = parent["zipped_bytes"] / item["zipped_bytes"]
-    speed = ", ".join(
-        _faster(before["median_us"], after["median_us"], after["target"])
-        for before, after in zip(parent["latency"], item["latency"], strict=True)
-    )
-    lost = 100 * (parent["test_accuracy"] - item["test_accuracy"])
-    change = f"{lost:.2f} points lost" if lost >= 0 else f"{-lost:.2f} points gained"
-    return (
-        f"{item['file']}: {smaller:.1f}x smaller ({item['size_bytes'] / 1000:.0f} kB; zipped {zipped:.1f}x), {speed}, "
-        f"{100 * item['test_accuracy']:.2f} % on the test images ({change})"
-    )
-
-
-def _faster(before_us: float, after_us: float, target: str) -> str:
-    ratio = before_us / after_us
-    words = f"{ratio:.2f}x faster" if ratio >= 1 else f"{1 / ratio:.2f}x slower"
-    return f"{words} on {target} ({after_us:.0f} us)"
 
 
 def _entry(report: RunReport, artifact: ArtifactReport) -> ReleaseEntry:

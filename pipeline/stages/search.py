@@ -27,11 +27,11 @@ def run(context: StageContext) -> Outcome:
         f"  {config.oracle} over {named_space.name}: {len(named_space.genes)} genes, {named_space.size:.2g} genotypes, "
         f"{config.max_trials} trials of {config.epochs} epochs"
     )
-    bench = BenchConfig(targets=(config.target,), **context.params.get("bench", {}))
+    bench = context.params.get("bench", BenchConfig())
     evaluator = TrainEvaluator(config, bench, data, context.scratch, context.reporter)
     log = context.scratch / "trials.jsonl"
-    with Strategy(config, named_space, seed) as strategy:
-        trials = run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=context.reporter)
+    strategy = Strategy(config, named_space, seed)
+    trials = run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=context.reporter)
     winners = best(trials, config.num_winners)
     shutil.copyfile(log, context.out / "trials.jsonl")
     atomic_write_json(context.out / "winners.json", [dataclasses.replace(trial, seconds={}) for trial in winners])

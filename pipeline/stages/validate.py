@@ -26,7 +26,7 @@ def run(context: StageContext) -> Outcome:
     expectations = Expectations(promises.sparsity, promises.clusters)
     found = validate(path, load_model(node / "model"), data.test, plan.scheme, expectations)
     problems = list(found.problems)
-    if plan.recipe and context.params["metadata"]:
+    if context.params["metadata"]:
         problems += _task_library_problems(context, data)
     atomic_write_json(context.out / "validation.json", found)
     summary = f"test accuracy {100 * found.tflite_accuracy:.2f} % (Keras {100 * found.keras_accuracy:.2f} %)"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 import warnings
 from dataclasses import dataclass
 
@@ -29,10 +28,10 @@ class Suggestion:
 
 
 class Strategy:
-    """One search: an oracle with a scratch directory for the files that Keras Tuner insists on writing.
+    """One search: an oracle that keeps nothing on disk.
 
-    Nothing is resumed from those files: the trial log is replayed into a fresh oracle, because BayesianOptimization's
-    random state is not among what Keras Tuner saves.
+    Keras Tuner would save its state after every trial. It is not resumed from there: the trial log is replayed into a
+    fresh oracle, because BayesianOptimization's random state is not among what Keras Tuner saves.
     """
 
     def __init__(self, config: SearchConfig, space: SearchSpace, seed: int) -> None:
@@ -41,8 +40,7 @@ class Strategy:
         make = load(ORACLES, config.oracle, "config.search.oracle")
         self._oracle: keras_tuner.Oracle = make(config, hyperparameters(space), seed + 1)
         self._oracle.verbose = 0
-        self._scratch = tempfile.TemporaryDirectory(prefix="litesmith-oracle-")
-        self._oracle._set_project_dir(self._scratch.name, "search")
+        self._oracle.save = self._oracle._save_trial = _nothing
         self._tuner_ids = (f"tuner-{number}" for number in itertools.count())
 
     def suggest(self) -> Suggestion | None:
@@ -64,8 +62,6 @@ class Strategy:
         trial.status = "COMPLETED"
         self._oracle.end_trial(trial)
 
-    def __enter__(self) -> Strategy:
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._scratch.cleanup()
+def _nothing(*arguments: object) -> None:
+    """In place of the methods that write files."""

@@ -65,8 +65,8 @@ def config(oracle: str, **changes: object) -> SearchConfig:
 def search(
     settings: SearchConfig, log: Path, evaluator: Known | None = None, named: SearchSpace = SPACE, seed: int = 1
 ) -> list[Trial]:
-    with Strategy(settings, named, seed) as strategy:
-        trials = run_search(settings, named, strategy, evaluator or Known(), log, seed=seed, reporter=SilentReporter())
+    strategy = Strategy(settings, named, seed)
+    trials = run_search(settings, named, strategy, evaluator or Known(), log, seed=seed, reporter=SilentReporter())
     return timeless(trials)
 
 
@@ -196,13 +196,13 @@ def test_it_prints_nothing(oracle, tmp_path, capfd):
 
 def test_better_scores_are_followed(oracle):
     """Of what was reported the oracle names the best, so larger is better for it as it is for us."""
-    with Strategy(config(oracle), SPACE, 1) as strategy:
-        reported = {}
-        for number in itertools.count():
-            suggestion = strategy.suggest()
-            if suggestion is None or number == 3:
-                break
-            reported[suggestion.oracle_id] = score = [0.2, 0.9, -1.0][number]
-            strategy.report(suggestion.oracle_id, score)
-        (top,) = strategy._oracle.get_best_trials(1)
-        assert top.trial_id == max(reported, key=reported.__getitem__)
+    strategy = Strategy(config(oracle), SPACE, 1)
+    reported = {}
+    for number in itertools.count():
+        suggestion = strategy.suggest()
+        if suggestion is None or number == 3:
+            break
+        reported[suggestion.oracle_id] = score = [0.2, 0.9, -1.0][number]
+        strategy.report(suggestion.oracle_id, score)
+    (top,) = strategy._oracle.get_best_trials(1)
+    assert top.trial_id == max(reported, key=reported.__getitem__)

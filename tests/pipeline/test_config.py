@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from core.errors import UsageError
 from pipeline.config import Config, default_config, validated
+from pipeline.overrides import normalized, unset
 
 
 def test_the_defaults_are_legal_and_equal_the_values() -> None:
@@ -44,15 +45,27 @@ def test_wrong_types_are_refused_by_name() -> None:
 def test_optional_keys_can_be_set_and_unset() -> None:
     config = default_config()
     config.data.resolution = 32
-    config.teacher.network = "None"  # what --config.teacher.network=None gives
+    config.search.train_images = 10
+    unset(config, ["teacher.network", "search.train_images"])
     found = validated(config)
-    assert (found.data.resolution, found.teacher.network) == (32, None)
+    assert (found.data.resolution, found.teacher.network, found.search.train_images) == (32, None, None)
 
 
-def test_a_tuple_can_be_written_with_commas() -> None:
-    config = default_config()
-    config.compress.recipes = ("ptq, prune+qat",)  # what --config.compress.recipes="ptq, prune+qat" gives
-    assert validated(config).compress.recipes == ("ptq", "prune+qat")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--config.teacher.network=None", "--unset=teacher.network"),
+        ("--config.data.resolution=none", "--unset=data.resolution"),
+        ("--config.compress.recipes=ptq, prune:0.7+qat", "--config.compress.recipes=('ptq', 'prune:0.7+qat')"),
+        ("--config.compress.recipes=('a',)", "--config.compress.recipes=('a',)"),
+        ("--config.release.name=None", "--config.release.name=None"),  # a text, and not optional
+        ("--config.seed=3", "--config.seed=3"),
+        ("--workdir=a,b", "--workdir=a,b"),
+        ("run", "run"),
+    ],
+)
+def test_overrides_are_put_as_config_flags_reads_them(argument: str, expected: str) -> None:
+    assert normalized([argument]) == [expected]
 
 
 def test_the_search_measures_on_a_target_of_the_benchmark() -> None:

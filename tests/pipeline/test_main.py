@@ -82,6 +82,11 @@ def test_a_dry_run_lists_stages_and_keys_and_writes_nothing(tmp_path: Path) -> N
         ("--config.teacher.file=/nowhere/x.h5", ("config.teacher.file", "/nowhere/x.h5")),
         ("--config.release.name=a/b", ("config.release.name", "a/b", "letters")),
         ("--config.seed=-1", ("config.seed", "-1", "from 0")),
+        ("--config.teacher.epochs=0", ("config.teacher.epochs", "0", "from 1")),
+        ("--config.compress.recipes=(3,)", ("config.compress.recipes", "3")),
+        ("--config.compress.recipes=pcqat,prune+cluster+qat", ("pcqat", "prune+cluster+qat", "one recipe")),
+        ("--config.bench.num_threads=200", ("config.bench.num_threads", "200")),
+        ("--config.bench.cpu_mask=(900,)", ("config.bench.cpu_mask", "900")),
         ("--nonsense", ("nonsense",)),
     ],
 )
@@ -124,6 +129,12 @@ def test_a_workdir_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "--workdir" in _refusal(*_demo(tmp_path / "file"))
     assert "--workdir" in _refusal(*_demo(tmp_path / "file" / "below"))
+    assert "--workdir" in _refusal(*_demo(tmp_path / ("x" * 300)))
+
+
+def test_the_status_of_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('[{"some": "thing"}]')
+    assert "--workdir" in _refusal("status", f"--workdir={tmp_path}")
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 900.0
 
 # Each place is a file whose appearance tells where the run is: within the search, within a training (after an epoch's
-# checkpoint), between passes, and between stages.
+# checkpoint), between passes, between stages, and while the results are published.
 PLACES = ("scratch/search-*/trials.jsonl", "scratch/w0.prune0.5-*/checkpoint.npz", "stages/w0.float.float32.convert-*")
 MORE_PLACES = (
     "scratch/data-*",
@@ -32,7 +32,9 @@ MORE_PLACES = (
     "scratch/w0.prune0.5-qat-*/checkpoint.npz",
     "stages/w0.prune0.5-qat.convert-*",
     "stages/w0.prune0.5-qat.validate-*",
+    "stages/w0.prune0.5-qat.bench.host-*",
     "stages/report-*",
+    "release",
 )
 
 
@@ -69,7 +71,7 @@ def test_a_run_killed_at_three_places_equals_an_undisturbed_one(
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_ten_more_places_equals_an_undisturbed_one(
+def test_a_run_killed_at_twelve_more_places_equals_an_undisturbed_one(
     images: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     _run_with_kills(images, tmp_path / "run", MORE_PLACES)

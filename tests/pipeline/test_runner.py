@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from core.errors import CandidateError, InvariantError, LitesmithError, UsageError
+from core.process import ProcessError
 from core.progress import SilentReporter
-from core.workspace import read_json
+from core.workspace import locked, read_json
 from pipeline import runner
 from pipeline.config import Config
 from pipeline.plan import Plan, Stage
-from pipeline.runner import Outcome, StageContext, Workdir, is_done, run_stages
+from pipeline.runner import Outcome, StageContext, is_done, run_stages
+from pipeline.workdir import Workdir
 
 STAGES = (
     Stage("data", "data", "0" * 12, {}, ()),
@@ -78,6 +81,23 @@ def test_a_summary_is_published_beside_the_stages_and_again_after_another_config
     assert is_done(other, tmp_path)
 
 
+@pytest.mark.parametrize("lose", ["folder", "note"])
+def test_a_summary_that_was_not_published_to_the_end_is_published_again(
+    ran: list[str], tmp_path: Path, lose: str
+) -> None:
+    """What a kill inside the publication leaves: no folder, or a folder without the note that it is whole."""
+    _run(tmp_path)
+    if lose == "folder":
+        shutil.rmtree(tmp_path / "release")
+    else:
+        (tmp_path / "published.json").write_text("{}")
+        (tmp_path / "release" / "result.txt").write_text("of another configuration")
+    ran.clear()
+    _run(tmp_path)
+    assert ran == []  # copied from the committed stage, not made again
+    assert (tmp_path / "release" / "result.txt").read_text() == "release"
+
+
 @pytest.mark.parametrize("error", [CandidateError("diverged"), InvariantError("layer 'x' zeroed whole by pass 'qat'")])
 def test_a_failed_recipe_is_recorded_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
@@ -91,6 +111,26 @@ def test_a_failed_recipe_is_recorded_and_the_others_go_on(
     assert "w0.qat.convert" not in names  # not tried: its input failed
     assert names[-2:] == ["w0.prune", "release"]
     assert read_json(STAGES[4].directory(tmp_path) / "failure.json")["stage"] == "w0.qat"
+
+
+def test_a_failed_helper_program_is_tried_again_by_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = [True]
+
+    def convert(context: StageContext) -> Outcome:
+        if broken[0]:
+            raise ProcessError("python: no answer within 60 s; stopped")
+        return Outcome("well")
+
+    names: list[str] = []
+    _install(monkeypatch, names, {"w0.qat.convert": convert})
+    assert _run(tmp_path) == ["w0.qat.convert: python: no answer within 60 s; stopped"]
+    assert names[-1] == "release"
+    broken[0] = False
+    names.clear()
+    assert _run(tmp_path) == []
+    assert names == ["w0.qat.convert", "release"]  # the summary of what there is now is made anew
 
 
 def test_an_error_in_a_shared_stage_ends_the_run_and_keeps_what_was_done(
@@ -138,6 +178,43 @@ def test_bad_input_found_by_the_first_stage_leaves_no_folder(monkeypatch: pytest
     with pytest.raises(UsageError):
         _run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_bad_input_leaves_an_empty_folder_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(context: StageContext) -> Outcome:
+        raise UsageError("images.npz: no x_train")
+
+    _install(monkeypatch, [], {"data": refuse})
+    for root in (tmp_path, tmp_path / "a" / "b"):
+        with pytest.raises(UsageError):
+            _run(root)
+        assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_found_later_keeps_the_work_in_flight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(context: StageContext) -> Outcome:
+        (context.scratch / "trials.jsonl").write_text("{}")
+        raise UsageError("config.bench.cpu_mask: (3,) is not legal here")
+
+    _install(monkeypatch, [], {"w0.float": refuse})
+    with pytest.raises(UsageError):
+        _run(tmp_path)
+    assert (tmp_path / "scratch" / STAGES[1].directory(tmp_path).name / "trials.jsonl").exists()
+
+
+def test_a_run_killed_while_it_made_its_folder_can_begin_again(ran: list[str], tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / ".tmp-config.json").write_text("{")
+    assert _run(tmp_path) == []
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(ran: list[str], tmp_path: Path) -> None:
+    _run(tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    other = dataclasses.replace(Config(), seed=2)
+    with locked(tmp_path), pytest.raises(UsageError, match="in use"):
+        run_stages(STAGES, PLAN, other, Workdir(tmp_path), SilentReporter(), new_config=True)
+    assert (tmp_path / "config.json").read_text() == before
 
 
 def test_bad_input_found_later_keeps_what_was_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

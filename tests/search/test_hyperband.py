@@ -38,8 +38,8 @@ class Larger:
 def finished(tmp_path_factory) -> tuple[list[Trial], Larger]:
     evaluator = Larger()
     log = tmp_path_factory.mktemp("hyperband") / "log"
-    with Strategy(CONFIG, SPACE, 1) as strategy:
-        return run_search(CONFIG, SPACE, strategy, evaluator, log, seed=1, reporter=SilentReporter()), evaluator
+    strategy = Strategy(CONFIG, SPACE, 1)
+    return run_search(CONFIG, SPACE, strategy, evaluator, log, seed=1, reporter=SilentReporter()), evaluator
 
 
 def test_brackets_have_the_sizes_of_the_paper(finished):

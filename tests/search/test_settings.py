@@ -54,18 +54,6 @@ def test_bad_training_settings_are_refused(key, value):
         TrainConfig(**{key: value})
 
 
-def test_the_section_is_named_where_the_settings_are_checked_again():
-    with pytest.raises(UsageError, match=r"^config\.teacher\.epochs: 0 is not legal"):
-        TrainConfig.check(_unchecked(epochs=0), "config.teacher")
-
-
-def _unchecked(**values: object) -> TrainConfig:
-    config = TrainConfig()
-    for key, value in values.items():
-        object.__setattr__(config, key, value)
-    return config
-
-
 def test_target_cost_follows_the_cost():
     config = SearchConfig(target_latency_us=50.0, target_macs=2e6)
     assert config.target_cost == 50.0
