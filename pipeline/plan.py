@@ -1,7 +1,7 @@
 """The plan of a run: which stages there are, what each depends on, and the key under which its result is kept.
 
-A stage's key is a hash of its version, the settings it reads, the libraries' versions and the keys of its inputs. The plan is computed from the
-configuration alone, so `--dry_run` and `status` are instant.
+A stage's key is a hash of its version, the settings it reads, the libraries' versions and the keys of its inputs. The
+plan is computed from the configuration alone, so `--dry_run` and `status` are instant.
 """
 
 from __future__ import annotations
