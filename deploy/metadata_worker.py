@@ -9,9 +9,22 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from typing import Any
 
 import numpy as np
+
+
+class _NoClock:
+    """Stands in for the module `time` in `zipfile`, so that the packed labels carry no time of day."""
+
+    @staticmethod
+    def time() -> float:
+        return 0.0
+
+    @staticmethod
+    def localtime(seconds: float) -> tuple[int, ...]:
+        return (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 
 
 def write_metadata(request: dict[str, Any]) -> dict[str, Any]:
@@ -19,6 +32,7 @@ def write_metadata(request: dict[str, Any]) -> dict[str, Any]:
     from tensorflow_lite_support.metadata import metadata_schema_py_generated as schema
     from tensorflow_lite_support.metadata.python.metadata_writers import image_classifier, metadata_info, writer_utils
 
+    zipfile.time = _NoClock  # type: ignore[attr-defined]  # equal models must be equal files
     with open(request["model"], "rb") as file:
         content = bytearray(file.read())
     writer = image_classifier.MetadataWriter.create_from_metadata_info(

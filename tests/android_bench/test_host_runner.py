@@ -125,7 +125,7 @@ def test_damaged_model_is_one_clear_line(tmp_path, tiny_models):
 
 
 def test_real_malformed_model_is_one_clear_line(shared_model):
-    path = shared_model("malformed_person_detect.tflite")
+    path = shared_model("malformed_person_detect.tflite").resolve()
     with pytest.raises(UsageError) as caught:
         measure(path, HOST, SHORT)
     message = str(caught.value)

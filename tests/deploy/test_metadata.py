@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import zipfile
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def test_metadata_leaves_inference_as_it_was(files: dict[str, Path], digits: Dig
     with zipfile.ZipFile(out) as packed:
         assert packed.read("labels.txt").decode().split() == list(LABELS)
     assert [path.name for path in tmp_path.iterdir()] == ["out.tflite"]
+
+
+@pytest.mark.usefixtures("task_library")
+def test_the_same_model_gives_the_same_bytes_at_another_time(files: dict[str, Path], tmp_path: Path) -> None:
+    first, second = tmp_path / "first.tflite", tmp_path / "second.tflite"
+    metadata.write(files["full_integer"], first, LABELS, "digits", "Names a handwritten digit.")
+    time.sleep(2.1)  # the labels are packed as a zip, whose times go in steps of two seconds
+    metadata.write(files["full_integer"], second, LABELS, "digits", "Names a handwritten digit.")
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.usefixtures("task_library")
