@@ -6,7 +6,9 @@ Both sides train the same networks for as many steps on the same 3,600 MNIST ima
 find each network's validation accuracy. The bare side is a loop over `model.fit` as one would write it by hand; ours
 adds Keras Tuner's oracle (its import too), checkpoints, the durable trial log and progress. The sides take turns in
 fresh processes; TensorFlow's import is in neither figure. The cost is computed (MACs), so nothing is converted or
-measured on either side. About 8 minutes on 2 idle cores; expected: at most 5 % more wall time (ratio 1.05).
+measured on either side. About 10 minutes on 2 idle cores (7 with --trials=4). Allowed: 5 % more wall
+time (ratio 1.05). Measured with --trials=4: ratios 0.85, 0.96 and 0.90, ours being faster because it neither shuffles
+image by image nor traces an evaluation.
 """
 
 from __future__ import annotations
