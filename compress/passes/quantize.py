@@ -7,11 +7,18 @@ Inference". With pruned and clustered layers this is what tfmot calls PQAT, CQAT
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from core.keras_env import keras, tf
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_configs import (
+    NoOpQuantizeConfig,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_layout_transform import (  # noqa: E501
+    Default8BitQuantizeLayoutTransform,
+)
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
     Default8BitQuantizeConfig,
 )
@@ -27,6 +34,7 @@ CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 64
 # Layers missing in tfmot's registry whose output simply gets a range of its own.
 OUTPUT_QUANTIZED = (keras.layers.Multiply, keras.layers.Rescaling)
+WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 # Not in the registry but fused into the convolution before them.
 FUSED = (keras.layers.BatchNormalization, keras.layers.InputLayer)
 
@@ -77,6 +85,30 @@ class _Scheme(tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme):
 
     def get_quantize_registry(self) -> _Registry:
         return _Registry(self._ties)
+
+    def get_layout_transformer(self) -> _Layout:
+        return _Layout(self.get_quantize_registry())
+
+
+class _Layout(Default8BitQuantizeLayoutTransform):
+    """tfmot's default transforms, with the kernels quantized that they forget.
+
+    To keep the range between a layer and its ReLU free, tfmot switches off everything of the layer, its kernel too.
+    Where a batch norm stands between them it does not; squeeze-excite has none.
+    """
+
+    def __init__(self, registry: _Registry) -> None:
+        self._registry = registry
+
+    def apply(self, model: keras.Model, layer_quantize_map: dict[str, Any]) -> tuple[keras.Model, dict[str, Any]]:
+        model, layer_quantize_map = super().apply(model, layer_quantize_map)
+        for layer in model.layers:
+            entry = layer_quantize_map.get(layer.name, {})
+            if isinstance(entry.get("quantize_config"), NoOpQuantizeConfig) and isinstance(layer, WITH_KERNEL):
+                config = self._registry.get_quantize_config(layer)
+                config.activation_attrs, config.quantize_output = [], False
+                entry["quantize_config"] = config
+        return model, layer_quantize_map
 
 
 class _Registry(tfmot.quantization.keras.default_8bit.Default8BitQuantizeRegistry):
