@@ -30,6 +30,8 @@ from search.train import Span, accuracy, fit, labels_supervision
 
 # Enough to find the activation ranges of a network that is only ranked; a released model uses more.
 SEARCH_CALIBRATION_IMAGES = 100
+# A worker may be killed for what other programs do; if it fails twice, the model is at fault.
+MEASURING_ATTEMPTS = 2
 
 
 @dataclass
@@ -106,14 +108,13 @@ class TrainEvaluator:
 
     def _latency_us(self, path: Path) -> float:
         target = resolve_target(self.config.target, self.bench, "config.search.target")
-        try:
-            return search_latency_us(path, self.bench, target)
-        except LitesmithError:  # a worker may be killed for what others do; if it fails twice, the model is at fault
-            pass
-        try:
-            return search_latency_us(path, self.bench, target)
-        except LitesmithError as error:
-            raise CandidateError(f"cannot be measured: {error}") from error
+        reason = ""
+        for _ in range(MEASURING_ATTEMPTS):
+            try:
+                return search_latency_us(path, self.bench, target)
+            except LitesmithError as error:
+                reason = str(error)
+        raise CandidateError(f"cannot be measured: {reason}")
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

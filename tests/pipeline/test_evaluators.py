@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from android_bench.settings import BenchConfig
-from core.errors import CandidateError
+from core.errors import CandidateError, LitesmithError
 from core.spec_io import content_id
+from pipeline import evaluators
 from pipeline.evaluators import TrainEvaluator
 from search.arch import ArchSpec
 from search.dataset import ImageData, ImageSet
@@ -76,3 +77,25 @@ def test_a_network_that_does_not_fit_its_images_is_refused(data: ImageData, tmp_
     arch = from_text(f"input_r16_n2_w1 stem_s2_c8 {stages} head_c16")
     with pytest.raises(CandidateError, match="stride 2 does not fit an input of 1x1"):
         TrainEvaluator(CONFIG, BENCH, data, tmp_path).evaluate(_candidate(arch), 1)
+
+
+@pytest.mark.parametrize(("failures", "ends_well"), [(1, True), (2, False)])
+def test_a_measurement_that_fails_once_is_taken_again(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, ends_well: bool
+) -> None:
+    calls: list[Path] = []
+
+    def measured(path: Path, *settings: object) -> float:
+        calls.append(path)
+        if len(calls) <= failures:
+            raise LitesmithError("the worker was killed by SIGKILL")
+        return 7.0
+
+    monkeypatch.setattr(evaluators, "search_latency_us", measured)
+    evaluator = TrainEvaluator(CONFIG, BENCH, data, tmp_path)
+    if ends_well:
+        assert evaluator._latency_us(tmp_path / "model.tflite") == 7.0
+    else:
+        with pytest.raises(CandidateError, match="cannot be measured: the worker was killed by SIGKILL"):
+            evaluator._latency_us(tmp_path / "model.tflite")
+    assert len(calls) == 2
