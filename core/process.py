@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import LitesmithError
+
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +88,24 @@ def _last_line(*texts: str) -> str:
         if lines:
             return lines[-1][:300]
     return "(no output)"
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Has the kernel kill this process when its parent dies, even by SIGKILL, and even while this process is stopped.
+
+    Ends the process at once if the parent has died before the call.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        sys.exit(1)
+
+
+def end_in_words(returncode: int) -> str:
+    """How a process ended: "exit code 3", or the name of the signal that killed it with what it often means."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:  # a real-time signal between the named two
+        name = f"signal {-returncode}"
+    return f"killed by {name}" + (" (perhaps out of memory)" if name == "SIGKILL" else "")

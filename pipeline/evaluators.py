@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,17 +21,35 @@ from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
 from deploy.convert import convert
 from deploy.interpreter import predict
+from pipeline.data import load
 from search.build import build
 from search.cost import cost
 from search.dataset import ImageData
-from search.evaluate import Candidate, Evaluation
+from search.evaluate import Alone, Candidate, Evaluation
 from search.settings import SearchConfig, TrainConfig
 from search.train import Span, accuracy, fit, labels_supervision
 
 # Enough to find the activation ranges of a network that is only ranked; a released model uses more.
 SEARCH_CALIBRATION_IMAGES = 100
-# A worker may be killed for what other programs do; if it fails twice, the model is at fault.
+# A measuring process may be killed for what other programs do; if it fails twice, the model is at fault.
 MEASURING_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class TrainEvaluatorFactory:
+    """A search.evaluate.EvaluatorFactory: what a worker process needs to make its TrainEvaluator.
+
+    `data` is the folder that pipeline.data.prepare has filled; the images stay in its files, which all workers map.
+    """
+
+    config: SearchConfig
+    bench: BenchConfig
+    data: Path
+    scratch: Path
+
+    def __call__(self, alone: Alone) -> TrainEvaluator:
+        """The evaluator of one worker."""
+        return TrainEvaluator(self.config, self.bench, load(self.data), self.scratch, alone=alone)
 
 
 @dataclass
@@ -44,6 +62,7 @@ class TrainEvaluator:
     `seconds` has the phases of the latest evaluation, of a failed one too.
     `scratch` holds a checkpoint per network. Hyperband's promotions go on from it; other searches drop it when the
     trial is done.
+    `alone` keeps the search's other workers off the host while its latency is measured; no other target minds them.
     """
 
     config: SearchConfig
@@ -52,6 +71,7 @@ class TrainEvaluator:
     scratch: Path
     reporter: Reporter = field(default_factory=SilentReporter)
     seconds: dict[str, float] = field(default_factory=dict)
+    alone: Alone = nullcontext
 
     def evaluate(self, candidate: Candidate, epochs: int) -> Evaluation:
         """Metrics val_accuracy (0..1), macs, params, peak_memory_bytes, and with a measured cost also
@@ -111,7 +131,8 @@ class TrainEvaluator:
         reason = ""
         for _ in range(MEASURING_ATTEMPTS):
             try:
-                return search_latency_us(path, self.bench, target)
+                with self.alone() if target.kind == "host" else nullcontext():
+                    return search_latency_us(path, self.bench, target)
             except LitesmithError as error:
                 reason = str(error)
         raise CandidateError(f"cannot be measured: {reason}")

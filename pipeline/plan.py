@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from compress.recipe import ClusterSettings, CompressionRecipe, PassSpec, PruneSettings, parse_recipe
-from core.spec_io import content_id
+from core.errors import bad_value
+from core.spec_io import content_id, to_plain
+from core.values import file_sha256
 from pipeline.config import Config
+from search.settings import SearchConfig
 
 # Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
 VERSIONS = {
@@ -30,6 +33,14 @@ VERSIONS = {
     "report": 1,
     "release": 1,
 }
+
+# Settings of the search that came after version 1: at their defaults the search does what it did before, and they are
+# not in its key. The number of workers never is: like the computer, it says how the trials are evaluated and not which
+# search it is, so that a search can go on with more or fewer of them.
+LATER_SEARCH_SETTINGS = (
+    *("cost_weight", "objectives", "max_macs", "max_params", "max_peak_memory_bytes"),
+    *("past_logs", "evaluator", "proxy", "warm_start", "proxy_pool"),
+)
 
 TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner", "ai-edge-litert", "numpy")
 
@@ -102,11 +113,19 @@ class _Planner:
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
 
-    def add(self, name: str, kind: str, params: dict[str, Any], inputs: tuple[str, ...]) -> str:
+    def add(
+        self,
+        name: str,
+        kind: str,
+        params: dict[str, Any],
+        inputs: tuple[str, ...],
+        keyed: dict[str, Any] | None = None,
+    ) -> str:
+        """`keyed` takes the place of `params` in the key."""
         if name not in self.stages:
             keys = [self.stages[item].key for item in inputs]
             tools = {} if kind == "data" else tool_versions()
-            key = content_id((kind, VERSIONS[kind], tools, params, keys), length=12)
+            key = content_id((kind, VERSIONS[kind], tools, keyed or params, keys), length=12)
             self.stages[name] = Stage(name, kind, key, params, inputs)
         return name
 
@@ -117,7 +136,9 @@ def make_plan(config: Config, data_fingerprint: str, teacher_fingerprint: str = 
     seed = config.seed
     data = planner.add("data", "data", {"data": config.data, "seed": seed, "fingerprint": data_fingerprint}, ())
     teacher = _plan_teacher(planner, config, data, teacher_fingerprint)
-    search = planner.add("search", "search", _search_params(config), (data,))
+    search_params = _search_params(config)
+    keyed = {**search_params, "search": _keyed_search(config.search)}
+    search = planner.add("search", "search", search_params, (data,), keyed)
     artifacts: list[ArtifactPlan] = []
     for winner in range(config.search.num_winners):
         artifacts += _plan_winner(planner, config, winner, (data, search, *teacher))
@@ -146,6 +167,25 @@ def _search_params(config: Config) -> dict[str, Any]:
     if config.search.cost == "latency_us":
         params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,))
     return params
+
+
+def _keyed_search(search: SearchConfig) -> dict[str, Any]:
+    """The settings that decide what the search finds."""
+    plain: dict[str, Any] = to_plain(search)
+    del plain["num_workers"]
+    defaults = to_plain(SearchConfig())
+    for name in LATER_SEARCH_SETTINGS:
+        if plain[name] == defaults[name]:
+            del plain[name]
+    if search.past_logs:
+        plain["past_logs"] = [_log_sha256(path) for path in search.past_logs]
+    return plain
+
+
+def _log_sha256(path: str) -> str:
+    if not Path(path).is_file():
+        raise bad_value("config.search.past_logs", path, "the trial log of an earlier search (trials.jsonl)")
+    return file_sha256(path)
 
 
 def _plan_winner(planner: _Planner, config: Config, winner: int, inputs: tuple[str, ...]) -> list[ArtifactPlan]:

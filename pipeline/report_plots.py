@@ -85,11 +85,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Pareto:
-    """Accuracy against cost: the series from back to front, the front's points, and the search's budget."""
+    """Accuracy against cost: the series from back to front, the front's points, and the search's budget
+    (None: it had none)."""
 
     series: tuple[Series, ...]
     front: tuple[tuple[float, float], ...]
-    budget: float
+    budget: float | None
     cost_label: str
     alt: str
 
@@ -114,7 +115,8 @@ def pareto_svg(view: Pareto, name: str, width: float, height: float) -> str:
         axes.set_xlabel(view.cost_label)
         axes.set_ylabel("Validation accuracy, %")
         _draw_front(axes, view)
-        axes.axvline(view.budget, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="budget of the search")
+        if view.budget is not None:
+            axes.axvline(view.budget, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="budget of the search")
         for series in view.series:
             _scatter(axes, series)
         figure.legend(loc="outside lower center", ncols=3 if width > 6 else 1, frameon=False, fontsize=8.5)
@@ -150,7 +152,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _set_range(axes: Axes, view: Pareto) -> None:
     dots = [dot for series in view.series for dot in series.dots]
-    costs = [dot.cost for dot in dots] + [view.budget]
+    costs = [dot.cost for dot in dots] + ([] if view.budget is None else [view.budget])
     accuracies = [dot.accuracy for dot in dots]
     low, high = min(costs), max(costs)
     if low > 0 and high / low > LOG_RANGE:

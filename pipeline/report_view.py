@@ -13,9 +13,13 @@ from core.values import Measurement
 from deploy.schemes import FLOAT32, FULL_INTEGER
 from pipeline.config import Config
 from pipeline.report_data import ArtifactReport, RunReport
+from search import pareto
 from search.arch import StageSpec
 from search.blocks import layers_of
+from search.front import hypervolume_share
 from search.grammar import from_text
+from search.objective import PARETO
+from search.settings import PROXY_SCORE
 from search.trials import OK, Trial
 
 MAX_TRIAL_ROWS = 500  # a table of more would make the page slow and is in report.json anyway
@@ -147,14 +151,49 @@ def step_words(step: str) -> str:
     return f"prune {100 * float(match[2]):g} %" if match[1] == "prune" else f"cluster {match[2]}"
 
 
+def quality(trial: Trial) -> float:
+    """The validation accuracy of a trial; of one that was not trained the proxy's place between 0 and 1."""
+    return trial.metrics[PROXY_SCORE] if PROXY_SCORE in trial.metrics else trial.metrics["val_accuracy"]
+
+
 def front(trials: Sequence[Trial], cost: str) -> tuple[Trial, ...]:
-    """The trials that no other beats in both validation accuracy and cost, by rising cost."""
+    """The trials that no other beats in both validation accuracy (or proxy) and cost, by rising cost."""
     finished = [trial for trial in trials if trial.status == OK]
     found: list[Trial] = []
-    for trial in sorted(finished, key=lambda t: (t.metrics[cost], -t.metrics["val_accuracy"], t.index)):
-        if not found or trial.metrics["val_accuracy"] > found[-1].metrics["val_accuracy"]:
+    for trial in sorted(finished, key=lambda t: (t.metrics[cost], -quality(t), t.index)):
+        if not found or quality(trial) > quality(found[-1]):
             found.append(trial)
     return tuple(found)
+
+
+def is_pareto(report: RunReport) -> bool:
+    """Whether the search looked for a front of several objectives, without a budget."""
+    return bool(report.config["search"]["objective"] == PARETO)
+
+
+def pareto_front(report: RunReport) -> tuple[Trial, ...]:
+    """The non-dominated trials of a Pareto search by its own objectives, the best in the first one first."""
+    return pareto.front(report.trials, _objectives(report)) if is_pareto(report) else ()
+
+
+def pareto_hypervolume(report: RunReport) -> float:
+    """Of `pareto_front`, as a share of the box that the finished trials span."""
+    return hypervolume_share(report.trials, _objectives(report))
+
+
+def search_limits(report: RunReport) -> tuple[str, ...]:
+    """The limits beyond which no candidate was trained, in words."""
+    search = report.config["search"]
+    words = (
+        ("max_macs", "multiply-accumulates"),
+        ("max_params", "parameters"),
+        ("max_peak_memory_bytes", "bytes of activations"),
+    )
+    return tuple(f"at most {search[key]:,.0f} {unit}" for key, unit in words if search[key] is not None)
+
+
+def _objectives(report: RunReport) -> list[tuple[str, str]]:
+    return [tuple(text.split(" ")) for text in report.config["search"]["objectives"]]
 
 
 def measured_cost(report: RunReport, artifact: ArtifactReport) -> float | None:
@@ -321,8 +360,10 @@ def winning_trials(report: RunReport) -> tuple[Trial, ...]:
 
 
 def listed_trials(report: RunReport) -> tuple[Trial, ...]:
-    """The winners and the trials of the highest scores, at most MAX_TRIAL_ROWS, in the order of the search."""
-    ranked = sorted(report.trials, key=lambda trial: (trial.index not in report.winners, -trial.score, trial.index))
+    """The winners, the front of a Pareto search, and the trials of the highest scores, at most MAX_TRIAL_ROWS, in the
+    order of the search."""
+    first = {*report.winners, *(trial.index for trial in pareto_front(report))}
+    ranked = sorted(report.trials, key=lambda trial: (trial.index not in first, -trial.score, trial.index))
     return tuple(sorted(ranked[:MAX_TRIAL_ROWS], key=lambda trial: trial.index))
 
 

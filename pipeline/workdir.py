@@ -45,7 +45,8 @@ class Workdir:
         if not pinned.exists():
             self._check_only_ours()
         elif not new_config:
-            difference = _first_difference(read_json(pinned), to_plain(config), "config")
+            old = _completed(read_json(pinned), to_plain(Config()))
+            difference = _first_difference(old, to_plain(config), "config")
             if difference:
                 raise UsageError(
                     f"--workdir: {self.root} belongs to another configuration ({difference}); use a new --workdir, or "
@@ -128,6 +129,13 @@ def _refused(root: Path, error: OSError) -> LitesmithError:
 
 def _described(stage: Stage) -> dict[str, Any]:
     return {"name": stage.name, "kind": stage.kind, "key": stage.key, "inputs": list(stage.inputs)}
+
+
+def _completed(old: Any, defaults: Any) -> Any:
+    """A pinned configuration with the defaults of settings that came after it was written."""
+    if not isinstance(old, dict) or not isinstance(defaults, dict):
+        return old
+    return defaults | {key: _completed(value, defaults.get(key)) for key, value in old.items()}
 
 
 def _first_difference(old: Any, new: Any, where: str) -> str:

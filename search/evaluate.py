@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.errors import UsageError, one_line
 from search.arch import ArchSpec
 from search.space import Genotype
 
@@ -40,3 +44,72 @@ class Evaluator(Protocol):
 
         Raises CandidateError if it cannot be built, diverges or cannot be converted.
         """
+
+
+Alone = Callable[[], AbstractContextManager[None]]
+"""Makes a context in which no other worker of the search computes; blocks until it is so."""
+
+
+class EvaluatorFactory(Protocol):
+    """Makes the evaluator of a worker process. It is pickled: a value of a module that the worker can import."""
+
+    def __call__(self, alone: Alone) -> Evaluator:
+        """The evaluator; it measures what must not be disturbed within `alone()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of an evaluation: what was found, or (None) the reason why nothing was; and the seconds by phase."""
+
+    evaluation: Evaluation | None
+    reason: str
+    seconds: dict[str, float]
+
+
+class Workers(Protocol):
+    """Evaluates up to `num_workers` candidates at once."""
+
+    @property
+    def num_workers(self) -> int:
+        """How many evaluations may be under way."""
+
+    def submit(self, key: str, candidate: Candidate, epochs: int) -> None:
+        """Begins an evaluation; `key` is what `wait` calls it."""
+
+    def wait(self) -> tuple[str, Attempt]:
+        """The key and the result of an evaluation that ends next. Raises what `attempt` raises."""
+
+
+class InProcess:
+    """The Workers that evaluate one candidate at a time in this process."""
+
+    num_workers = 1
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._submitted: list[tuple[str, Candidate, int]] = []
+
+    def submit(self, key: str, candidate: Candidate, epochs: int) -> None:
+        """Keeps the candidate for `wait`."""
+        self._submitted.append((key, candidate, epochs))
+
+    def wait(self) -> tuple[str, Attempt]:
+        """Evaluates what was submitted first."""
+        key, candidate, epochs = self._submitted.pop(0)
+        return key, attempt(self._evaluator, candidate, epochs)
+
+
+def attempt(evaluator: Evaluator, candidate: Candidate, epochs: int) -> Attempt:
+    """Evaluates a candidate; anything that TensorFlow raises for one network must not end the search.
+
+    Raises UsageError and OSError: bad input and a full disk are not the candidate's fault.
+    """
+    started = time.perf_counter()
+    try:
+        evaluation = evaluator.evaluate(candidate, epochs)
+    except (UsageError, OSError):
+        raise
+    except Exception as error:
+        seconds = getattr(evaluator, "seconds", None) or {"total": time.perf_counter() - started}
+        return Attempt(None, one_line(error), dict(seconds))
+    return Attempt(evaluation, "", evaluation.seconds)

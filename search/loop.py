@@ -1,22 +1,26 @@
-"""The search loop: suggest -> evaluate -> record. Resumes by replaying the trial log. No TensorFlow in this module."""
+"""The search loop: suggest -> evaluate -> record. Resumes by replaying the trial log. No TensorFlow in this module.
+
+Up to `num_workers` suggestions are under way at once, and their results come in any order. What a strategy suggests
+depends on nothing but the order in which it was asked and told; the log holds that order.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import CandidateError, LitesmithError, UsageError, one_line
+from core.errors import CandidateError, LitesmithError
 from core.progress import Reporter, Task
 from core.spec_io import content_id
-from search.evaluate import Candidate, Evaluator
+from search.evaluate import Attempt, Candidate, Evaluator, InProcess, Workers
 from search.grammar import to_text
-from search.objective import FAILED_SCORE, OBJECTIVES
-from search.settings import SearchConfig
+from search.objective import FAILED_SCORE, OBJECTIVES, PARETO, weighted
+from search.pareto import front
+from search.settings import TRAIN, SearchConfig
 from search.space import Genotype, SearchSpace
 from search.trials import FAILED, OK, Trial, TrialLog
 
@@ -43,10 +47,10 @@ class SearchStrategy(Protocol):
     """What the loop needs of a strategy (search.oracles.strategy.Strategy)."""
 
     def suggest(self) -> Suggested | None:
-        """The next candidate or None at the end."""
+        """The next candidate; None if there is none before another result is reported, or ever again."""
 
-    def report(self, oracle_id: str, score: float) -> None:
-        """The score of a suggestion."""
+    def report(self, oracle_id: str, score: float, metrics: Mapping[str, float]) -> None:
+        """The score and the metrics (none of a failed trial) of a suggestion."""
 
 
 def run_search(
@@ -59,29 +63,42 @@ def run_search(
     seed: int,
     reporter: Reporter,
 ) -> list[Trial]:
-    """Runs the search to its end, from where the log stands, and returns all trials.
+    """`search_with` for an evaluator in this process, one trial at a time."""
+    return search_with(InProcess(evaluator), config, space, strategy, log_path, seed=seed, reporter=reporter)
+
+
+def search_with(
+    workers: Workers,
+    config: SearchConfig,
+    space: SearchSpace,
+    strategy: SearchStrategy,
+    log_path: Path,
+    *,
+    seed: int,
+    reporter: Reporter,
+) -> list[Trial]:
+    """Runs the search to its end, from where the log stands, and returns all trials in the order of completion.
 
     Raises LitesmithError if no trial at all could be evaluated, or if the log does not belong to this search.
     """
-    log = TrialLog(log_path)
-    for index, logged in enumerate(log.trials):
-        _replay(space, strategy, logged, index, seed)
+    search = _Search(workers, config, space, strategy, TrialLog(log_path), seed)
+    trials = search.log.trials
+    for index, logged in enumerate(trials):
+        search.replay(logged, index)
     with reporter.task("search", config.max_trials) as task:
-        task.advance(min(len(log.trials), config.max_trials), "resumed" if log.trials else "")
-        while len(log.trials) < config.max_trials:
-            suggestion = strategy.suggest()
-            if suggestion is None:
-                break
-            trial = _evaluate(config, space, evaluator, log, suggestion, seed)
-            log.append(trial)
-            strategy.report(trial.oracle_id, trial.score)
-            _show(reporter, task, trial, config)
-    if not log.trials:
+        task.advance(min(len(trials), config.max_trials), "resumed" if trials else "")
+        while search.ask_for_more():
+            trial = search.next_trial()
+            search.log.append(trial)
+            strategy.report(trial.oracle_id, trial.score, trial.metrics)
+            _show(reporter, task, trial, config, trials)
+    if not trials:
         raise LitesmithError("search: the strategy suggested no candidate at all")
-    if all(trial.status == FAILED for trial in log.trials):
-        first = log.trials[0].reason
-        raise LitesmithError(f"search: none of {len(log.trials)} trials could be evaluated; first reason: {first}")
-    return log.trials
+    if all(trial.status == FAILED for trial in trials):
+        raise LitesmithError(
+            f"search: none of {len(trials)} trials could be evaluated; first reason: {trials[0].reason}"
+        )
+    return trials
 
 
 def training_seed(search_seed: int, arch_id: str) -> int:
@@ -89,15 +106,90 @@ def training_seed(search_seed: int, arch_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{search_seed}/{arch_id}".encode()).digest()[:4], "big") >> 1
 
 
-def _replay(space: SearchSpace, strategy: SearchStrategy, logged: Trial, index: int, seed: int) -> None:
-    """Tells the strategy a logged trial again. Raises LitesmithError if it would have suggested another one."""
-    suggestion = strategy.suggest()
-    if suggestion is None or not _is_of(logged, _begin(_candidate(space, suggestion, seed), suggestion, index)):
-        raise LitesmithError(
-            f"trial {index} of the log is not what this search suggests: the log was written with other settings or "
-            "another version; use a new --workdir"
-        )
-    strategy.report(logged.oracle_id, logged.score)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Outstanding:
+    suggestion: Suggested
+    candidate: Candidate
+
+
+class _Search:
+    """What was suggested and is not in the log yet, in the order of suggestion; and what of it the workers have."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        config: SearchConfig,
+        space: SearchSpace,
+        strategy: SearchStrategy,
+        log: TrialLog,
+        seed: int,
+    ) -> None:
+        self.log = log
+        self._workers, self._config, self._space, self._strategy, self._seed = workers, config, space, strategy, seed
+        self._asked = 0
+        self._outstanding: dict[str, _Outstanding] = {}
+        self._running: set[str] = set()
+
+    def replay(self, logged: Trial, index: int) -> None:
+        """Tells the strategy a logged trial again. Raises LitesmithError if it would not have suggested this one."""
+        while self._asked < (index + 1 if logged.asked is None else logged.asked):
+            self._ask()
+        item = self._outstanding.pop(logged.oracle_id, None)
+        if item is None or not _is_of(logged, _begin(item, index)):
+            raise LitesmithError(
+                f"trial {index} of the log is not what this search suggests: the log was written with other settings "
+                "or another version; use a new --workdir"
+            )
+        self._strategy.report(logged.oracle_id, logged.score, logged.metrics)
+
+    def ask_for_more(self) -> bool:
+        """Asks the strategy until the workers have enough to do; whether there is anything to do."""
+        room = self._config.max_trials - len(self.log.trials)
+        while len(self._outstanding) < min(self._workers.num_workers, room) and self._ask():
+            pass
+        return room > 0 and bool(self._outstanding)
+
+    def next_trial(self) -> Trial:
+        """The trial that ends next: one whose result is known already, else the one that a worker ends next."""
+        known = self._dispatch()
+        key, attempt = (known, None) if known is not None else self._workers.wait()
+        item = self._outstanding.pop(key)
+        self._running.discard(key)
+        trial = _begin(item, len(self.log.trials))
+        if self._asked != trial.index + 1:
+            trial = dataclasses.replace(trial, asked=self._asked)
+        return _reused(trial, self._known(item)) if attempt is None else _ended(self._config, trial, attempt)
+
+    def _ask(self) -> bool:
+        self._asked += 1
+        suggestion = self._strategy.suggest()
+        if suggestion is None:
+            return False
+        arch = self._space.decode(suggestion.genotype)
+        arch_id = content_id(arch)
+        candidate = Candidate(arch, arch_id, suggestion.genotype, training_seed(self._seed, arch_id))
+        self._outstanding[suggestion.oracle_id] = _Outstanding(suggestion, candidate)
+        return True
+
+    def _dispatch(self) -> str | None:
+        """Gives the free workers something to do; the first suggestion whose result is known already, if any.
+
+        One network is never trained twice at once: a twin waits, and then has the result, or goes on from there.
+        """
+        known = None
+        for key, item in self._outstanding.items():
+            under_way = {self._outstanding[other].candidate.arch_id for other in self._running}
+            if key in self._running:
+                continue
+            if self._known(item) is not None:
+                known = known or key
+            elif len(self._running) < self._workers.num_workers and item.candidate.arch_id not in under_way:
+                self._workers.submit(key, item.candidate, item.suggestion.epochs)
+                self._running.add(key)
+        return known
+
+    def _known(self, item: _Outstanding) -> Trial | None:
+        return self.log.finished(item.candidate.arch_id, item.suggestion.epochs)
 
 
 def _is_of(logged: Trial, begun: Trial) -> bool:
@@ -106,13 +198,8 @@ def _is_of(logged: Trial, begun: Trial) -> bool:
     return same and (logged.epochs == begun.epochs or (logged.reused_from is not None and logged.epochs > begun.epochs))
 
 
-def _candidate(space: SearchSpace, suggestion: Suggested, seed: int) -> Candidate:
-    arch = space.decode(suggestion.genotype)
-    arch_id = content_id(arch)
-    return Candidate(arch, arch_id, suggestion.genotype, training_seed(seed, arch_id))
-
-
-def _begin(candidate: Candidate, suggestion: Suggested, index: int) -> Trial:
+def _begin(item: _Outstanding, index: int) -> Trial:
+    suggestion, candidate = item.suggestion, item.candidate
     return Trial(
         index=index,
         oracle_id=suggestion.oracle_id,
@@ -126,34 +213,28 @@ def _begin(candidate: Candidate, suggestion: Suggested, index: int) -> Trial:
     )
 
 
-def _evaluate(
-    config: SearchConfig, space: SearchSpace, evaluator: Evaluator, log: TrialLog, suggestion: Suggested, seed: int
-) -> Trial:
-    candidate = _candidate(space, suggestion, seed)
-    trial = _begin(candidate, suggestion, len(log.trials))
-    known = log.finished(candidate.arch_id, suggestion.epochs)
-    if known is not None:
-        source = known.index if known.reused_from is None else known.reused_from
-        return dataclasses.replace(
-            trial,
-            epochs=known.epochs,
-            status=known.status,
-            score=known.score,
-            reason=known.reason,
-            metrics=known.metrics,
-            reused_from=source,
-        )
-    started = time.perf_counter()
+def _reused(trial: Trial, known: Trial | None) -> Trial:
+    assert known is not None  # the log only grows
+    return dataclasses.replace(
+        trial,
+        epochs=known.epochs,
+        status=known.status,
+        score=known.score,
+        reason=known.reason,
+        metrics=known.metrics,
+        reused_from=known.index if known.reused_from is None else known.reused_from,
+    )
+
+
+def _ended(config: SearchConfig, trial: Trial, attempt: Attempt) -> Trial:
+    if attempt.evaluation is None:
+        return dataclasses.replace(trial, reason=attempt.reason, seconds=attempt.seconds)
     try:
-        evaluation = evaluator.evaluate(candidate, suggestion.epochs)
-        metrics = _finite(evaluation.metrics)
+        metrics = _finite(attempt.evaluation.metrics)
         score = _score(config, metrics)
-    except (UsageError, OSError):  # bad input and a full disk are not the candidate's fault
-        raise
-    except Exception as error:  # anything that TensorFlow raises for one network must not end the search
-        seconds = getattr(evaluator, "seconds", None) or {"total": time.perf_counter() - started}
-        return dataclasses.replace(trial, reason=one_line(error), seconds=dict(seconds))
-    return dataclasses.replace(trial, status=OK, score=score, metrics=metrics, seconds=evaluation.seconds)
+    except CandidateError as error:
+        return dataclasses.replace(trial, reason=str(error), seconds=attempt.seconds)
+    return dataclasses.replace(trial, status=OK, score=score, metrics=metrics, seconds=attempt.seconds)
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -165,24 +246,46 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _score(config: SearchConfig, metrics: Mapping[str, float]) -> float:
-    cost = metrics[config.cost]
+    needed = [config.quality, config.cost]
+    if config.objective == PARETO:
+        needed += [name for name, _ in config.directions]
+    for name in needed:
+        if name not in metrics:
+            raise CandidateError(f"the metric {name} is missing: the evaluator gives {', '.join(metrics)}")
+    accuracy, cost = metrics[config.quality], metrics[config.cost]
     if cost <= 0:
         raise CandidateError(f"the metric {config.cost} is {cost}; a cost must be above 0")
-    return OBJECTIVES[config.objective](metrics["val_accuracy"], cost, config.target_cost)
+    if config.objective == "weighted":
+        return weighted(accuracy, cost, config.target_cost, config.cost_weight)
+    return OBJECTIVES[config.objective](accuracy, cost, config.target_cost)
 
 
-def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig) -> None:
+def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig, trials: list[Trial]) -> None:
     if trial.status == FAILED:
         text = f"failed: {trial.reason}"
     else:
         unit = "us" if config.cost == "latency_us" else "MACs"
-        text = f"val {100 * trial.metrics['val_accuracy']:.1f} %, {trial.metrics[config.cost]:.0f} {unit}, "
+        text = f"{_quality(config, trial)}, {trial.metrics[config.cost]:.0f} {unit}, "
         if "params" in trial.metrics:
             text += f"{trial.metrics['params'] / 1000:.0f}k parameters, "
-        text += f"score {trial.score:.4f}"
+        text += _place(config, trial, trials)
         if trial.reused_from is not None:
             text += f" (known from trial {trial.reused_from + 1})"
         else:
             text += f" ({sum(trial.seconds.values()):.0f} s)"
     reporter.line(f"  trial {trial.index + 1}: {text}")
     task.advance(1)
+
+
+def _quality(config: SearchConfig, trial: Trial) -> str:
+    if config.evaluator == TRAIN:
+        return f"val {100 * trial.metrics['val_accuracy']:.1f} %"
+    return f"{config.proxy} {trial.metrics[config.proxy]:.6g}"
+
+
+def _place(config: SearchConfig, trial: Trial, trials: list[Trial]) -> str:
+    if config.objective != PARETO:
+        return f"score {trial.score:.4f}"
+    best = front(trials, config.directions)
+    is_on = any(other.arch_id == trial.arch_id for other in best)
+    return f"{'on' if is_on else 'behind'} the front of {len(best)}"

@@ -10,6 +10,9 @@ SOFT_EXPONENT = -0.07
 # A candidate that could not be evaluated scores below every real one: with accuracies of 0..1 no score below is under
 # -0.5. (mnasnet_soft has no upper bound: a thousandth of the target's cost multiplies the accuracy by 1.6.)
 FAILED_SCORE = -1.0
+COST_WEIGHT = 0.1  # of `weighted`: what a cost of the target's size takes from the accuracy
+# Several objectives at once: the oracle is told each of them, and the score is but the accuracy.
+PARETO = "pareto"
 
 
 def mnasnet_soft(accuracy: float, cost: float, target: float) -> float:
@@ -23,8 +26,15 @@ def mnasnet_hard(accuracy: float, cost: float, target: float) -> float:
 
 
 def constraint(accuracy: float, cost: float, target: float) -> float:
-    """The accuracy within the target; beyond it a score below 0 that falls with the excess, whatever the accuracy."""
+    """The epsilon-constraint method: the accuracy within the target; beyond it a score below 0 that falls with the
+    excess, whatever the accuracy."""
     return accuracy if cost <= target else -0.5 * (1.0 - target / cost)
+
+
+def weighted(accuracy: float, cost: float, target: float, cost_weight: float = COST_WEIGHT) -> float:
+    """The weighted sum accuracy - cost_weight * cost / target. Sums below 0 are pressed into -0.5..0 in their order."""
+    total = accuracy - cost_weight * cost / target
+    return total if total >= 0 else -0.5 * (1.0 - 1.0 / (1.0 - 2.0 * total))
 
 
 def plain_accuracy(accuracy: float, cost: float, target: float) -> float:
@@ -36,5 +46,7 @@ OBJECTIVES: dict[str, Callable[[float, float, float], float]] = {
     "mnasnet_soft": mnasnet_soft,
     "mnasnet_hard": mnasnet_hard,
     "constraint": constraint,
+    "weighted": weighted,
     "accuracy": plain_accuracy,
+    PARETO: plain_accuracy,
 }

@@ -6,13 +6,26 @@ import math
 from dataclasses import dataclass
 
 from core.checks import in_choices, in_range
-from core.errors import bad_value
+from core.errors import bad_value, one_of
 from core.registry import check_name
-from search.objective import OBJECTIVES
-from search.oracles import ORACLES
+from search.objective import COST_WEIGHT, OBJECTIVES, PARETO
+from search.oracles import ORACLES, SEVERAL_OBJECTIVES
 from search.spaces import SPACES
 
 COSTS = ("latency_us", "macs")
+# What `objectives` may name: metrics that every trial has, and those of trials that are converted and measured.
+COMPUTED_METRICS = ("val_accuracy", "macs", "params", "peak_memory_bytes")
+MEASURED_METRICS = ("latency_us", "int8_val_accuracy", "size_bytes")
+DIRECTIONS = ("max", "min")
+MAX_WORKERS = 256
+TRAIN, ZERO_COST = "train", "zero_cost"
+EVALUATORS = (TRAIN, ZERO_COST)
+PROXIES = ("naswot", "synflow", "logsynflow", "params", "macs")
+PROXY_SCORE = "proxy_score"  # the metric of a zero-cost evaluation that takes the place of val_accuracy
+MAX_PROXY_POOL = 100_000
+# Strategies that read past logs, and Keras Tuner's own, which cannot be told what to suggest first.
+TRANSFER_ORACLES = ("transfer", "ranking_ensemble")
+KERAS_TUNER_ORACLES = ("bayesian", "hyperband", "random")
 # Smallest and largest legal values.
 EPOCHS = (1, 10_000)
 BATCH_SIZE = (1, 8192)
@@ -41,8 +54,21 @@ class TrainConfig:
 class SearchConfig:
     """One architecture search.
 
-    `train_images` limits the images a trial trains on (the proxy task); `cost` is what the objective weighs against
-    accuracy: a latency measured on `target`, or multiply-accumulates, which are computed and so repeat exactly.
+    Attributes:
+      train_images: limits the images that a trial trains on (the proxy task).
+      objective: a name of search.objective.OBJECTIVES, or "pareto".
+      cost: what the objective weighs against accuracy: a latency measured on `target`, or multiply-accumulates, which
+        are computed and so repeat exactly.
+      cost_weight: of the objective "weighted".
+      objectives: of the objective "pareto": two or more, each "METRIC max" or "METRIC min".
+      max_macs, max_params, max_peak_memory_bytes: a candidate beyond one of them is refused before it is trained.
+      num_winners: how many networks are trained in full; of a Pareto search those that spread best along its front.
+      num_workers: how many trials are evaluated at once, each in a process of its own; 1 is this process itself.
+      past_logs: trial logs (trials.jsonl) of earlier searches over the same space on other data, for the strategies
+        "transfer" and "ranking_ensemble".
+      evaluator: "train", or "zero_cost": the objective is then the value of `proxy` for the untrained network.
+      proxy: a zero-cost proxy (search.zero_cost).
+      warm_start: how many of the first trials are the best by `proxy` of `proxy_pool` random networks.
     """
 
     space: str = "mobilenet_v2_small"
@@ -58,6 +84,17 @@ class SearchConfig:
     target_latency_us: float = 100.0
     target_macs: float = 1e6
     num_winners: int = 1
+    cost_weight: float = COST_WEIGHT
+    objectives: tuple[str, ...] = ("val_accuracy max", "latency_us min")
+    max_macs: float | None = None
+    max_params: float | None = None
+    max_peak_memory_bytes: float | None = None
+    num_workers: int = 1
+    past_logs: tuple[str, ...] = ()
+    evaluator: str = TRAIN
+    proxy: str = "naswot"
+    warm_start: int = 0
+    proxy_pool: int = 50
 
     def __post_init__(self) -> None:
         check_name(SPACES, self.space, "config.search.space")
@@ -73,8 +110,51 @@ class SearchConfig:
         in_range("config.search.num_winners", self.num_winners, 1, self.max_trials)
         if self.train_images is not None:
             in_range("config.search.train_images", self.train_images, 1, 1e9)
+        in_range("config.search.cost_weight", self.cost_weight, 0.0, 1e6)
+        in_range("config.search.num_workers", self.num_workers, 1, MAX_WORKERS)
+        for metric, limit in self.limits.items():
+            in_range(f"config.search.max_{metric}", limit, 1, 1e15)
+        if self.objective == PARETO:
+            self._check_pareto()
         if self.oracle == "hyperband":
             self._check_hyperband()
+        self._check_past_logs()
+        self._check_proxy()
+
+    def _check_pareto(self) -> None:
+        check_name(SEVERAL_OBJECTIVES, self.oracle, f"config.search.oracle with config.search.objective = {PARETO!r}")
+        where = "config.search.objectives"
+        names = COMPUTED_METRICS + (MEASURED_METRICS if self.cost == "latency_us" else ())
+        for text in self.objectives:
+            metric, _, direction = text.partition(" ")
+            if metric not in names or direction not in DIRECTIONS:
+                why = "" if self.cost == "latency_us" else f" (others need config.search.cost = {COSTS[0]!r})"
+                legal = f"'METRIC max' or 'METRIC min', the metric being {one_of(names)}{why}"
+                raise bad_value(where, text, legal)
+        metrics = [metric for metric, _ in self.directions]
+        if len(metrics) < 2 or len(set(metrics)) < len(metrics):
+            raise bad_value(where, self.objectives, "at least two, no metric twice")
+
+    def _check_past_logs(self) -> None:
+        if self.past_logs and self.oracle not in TRANSFER_ORACLES:
+            legal = f"{one_of(TRANSFER_ORACLES)} with config.search.past_logs"
+            raise bad_value("config.search.oracle", self.oracle, legal)
+        if not all(isinstance(path, str) and path for path in self.past_logs):
+            raise bad_value("config.search.past_logs", self.past_logs, "paths of trial logs")
+
+    def _check_proxy(self) -> None:
+        in_choices("config.search.evaluator", self.evaluator, EVALUATORS)
+        in_choices("config.search.proxy", self.proxy, PROXIES)
+        in_range("config.search.proxy_pool", self.proxy_pool, 1, MAX_PROXY_POOL)
+        in_range("config.search.warm_start", self.warm_start, 0, min(self.proxy_pool, self.max_trials))
+        if self.warm_start and self.oracle in KERAS_TUNER_ORACLES:
+            legal = f"0 with config.search.oracle = {self.oracle!r}, which cannot be told what to suggest first"
+            raise bad_value("config.search.warm_start", self.warm_start, legal)
+        if self.evaluator == ZERO_COST:
+            why = f"with config.search.evaluator = {ZERO_COST!r}"
+            in_choices(f"config.search.cost {why}", self.cost, ("macs",))
+            in_choices(f"config.search.objective {why}", self.objective, ("accuracy",))
+            in_choices(f"config.search.oracle {why}", self.oracle, tuple(sorted(set(ORACLES) - {"hyperband"})))
 
     def _check_hyperband(self) -> None:
         if self.epochs < 2:
@@ -85,9 +165,25 @@ class SearchConfig:
             raise bad_value("config.search.max_trials", self.max_trials, legal)
 
     @property
+    def quality(self) -> str:
+        """The metric that the objective takes for the accuracy."""
+        return "val_accuracy" if self.evaluator == TRAIN else PROXY_SCORE
+
+    @property
     def target_cost(self) -> float:
         """The budget in the unit of `cost`."""
         return self.target_latency_us if self.cost == "latency_us" else self.target_macs
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """Metric and direction ("max" or "min") of each of `objectives`."""
+        return tuple((metric, direction) for metric, _, direction in (text.partition(" ") for text in self.objectives))
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The metrics of search.cost.Cost that are limited, with their limits."""
+        limits = {"macs": self.max_macs, "params": self.max_params, "peak_memory_bytes": self.max_peak_memory_bytes}
+        return {metric: limit for metric, limit in limits.items() if limit is not None}
 
 
 def hyperband_first_bracket(epochs: int, factor: int = 3) -> int:

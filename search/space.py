@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from core.errors import UsageError, bad_value
@@ -30,7 +31,7 @@ class SearchSpace:
     name: str
     template: ArchSpec
 
-    @property
+    @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """All free choices, in template order; tied places count once, under the path of the first."""
         found: dict[str, Gene] = {}

@@ -18,16 +18,18 @@ class Trial:
     """One trial.
 
     Attributes:
-      index: position in the log, from 0.
-      oracle_id: the Keras Tuner trial id, checked when the log is replayed.
+      index: position in the log, from 0: the order of completion.
+      oracle_id: the Keras Tuner trial id, which counts suggestions; checked when the log is replayed.
       genotype, arch, arch_id: the candidate; `arch` is the grammar's text.
       epochs: epochs trained in all, earlier ones of the same network included.
       seed: of the training.
       status: "ok" or "failed"; `reason` says why it failed.
       metrics: val_accuracy and others (0..1), latency_us, macs, params, size_bytes.
-      score: what the oracle was told; larger is better.
+      score: what the oracle was told; larger is better. (In a Pareto search it was told the objectives themselves.)
       seconds: wall time of each phase.
       reused_from: index of the trial whose result this one repeats (same network, same epochs), or None.
+      asked: how often the strategy had been asked for a suggestion when it was told this result. None stands for
+        index + 1: nothing else was under way.
     """
 
     index: int
@@ -43,6 +45,7 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     reused_from: int | None = None
+    asked: int | None = None
 
 
 class TrialLog:

@@ -4,40 +4,80 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 
 from android_bench.settings import BenchConfig
 from core.workspace import atomic_write_json
 from pipeline.data import load
-from pipeline.evaluators import TrainEvaluator
+from pipeline.evaluators import TrainEvaluator, TrainEvaluatorFactory
+from pipeline.proxies import ZeroCostEvaluatorFactory, warm_start, zero_cost_evaluator
 from pipeline.runner import Outcome, StageContext
-from search.loop import run_search
+from search.dataset import ImageData
+from search.evaluate import Evaluator, EvaluatorFactory
+from search.front import hypervolume_share, winners
+from search.loop import run_search, search_with
+from search.objective import PARETO
 from search.oracles.strategy import Strategy
-from search.settings import SearchConfig
+from search.parallel import WorkerPool, threads_per_worker
+from search.pareto import front
+from search.settings import ZERO_COST, SearchConfig
+from search.space import SearchSpace
 from search.spaces import space
-from search.trials import OK, best
+from search.trials import OK, Trial
 
 
 def run(context: StageContext) -> Outcome:
     """Writes trials.jsonl and winners.json (the best networks' trials, best first)."""
     config: SearchConfig = context.params["search"]
-    seed: int = context.params["seed"]
     data = load(context.input("data"))
     named_space = space(config.space, data.resolution, data.num_classes)
-    context.reporter.line(
+    trials = _search(context, config, named_space, data)
+    chosen = winners(config, trials)
+    shutil.copyfile(context.scratch / "trials.jsonl", context.out / "trials.jsonl")
+    atomic_write_json(context.out / "winners.json", [dataclasses.replace(trial, seconds={}) for trial in chosen])
+    failed = sum(trial.status != OK for trial in trials)
+    return Outcome(f"{len(trials)} trials ({failed} failed); {_found(config, trials, chosen)}")
+
+
+def _search(context: StageContext, config: SearchConfig, named_space: SearchSpace, data: ImageData) -> list[Trial]:
+    seed, reporter, scratch = context.params["seed"], context.reporter, context.scratch
+    reporter.line(
         f"  {config.oracle} over {named_space.name}: {len(named_space.genes)} genes, {named_space.size:.2g} genotypes, "
-        f"{config.max_trials} trials of {config.epochs} epochs"
+        f"{config.max_trials} trials of {config.epochs} epochs{_beside(config)}"
     )
     bench = context.params.get("bench", BenchConfig())
-    evaluator = TrainEvaluator(config, bench, data, context.scratch, context.reporter)
-    log = context.scratch / "trials.jsonl"
-    strategy = Strategy(config, named_space, seed)
-    trials = run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=context.reporter)
-    winners = best(trials, config.num_winners)
-    shutil.copyfile(log, context.out / "trials.jsonl")
-    atomic_write_json(context.out / "winners.json", [dataclasses.replace(trial, seconds={}) for trial in winners])
-    failed = sum(trial.status != OK for trial in trials)
-    top = winners[0]
-    return Outcome(
-        f"{len(trials)} trials ({failed} failed); best: trial {top.index + 1}, score {top.score:.4f}, "
-        f"validation accuracy {100 * top.metrics['val_accuracy']:.2f} %"
+    log, first = scratch / "trials.jsonl", warm_start(config, named_space, data, seed, reporter)
+    strategy = Strategy(config, named_space, seed, first_values=first)
+    if config.num_workers == 1:
+        evaluator: Evaluator = (
+            zero_cost_evaluator(config, data)
+            if config.evaluator == ZERO_COST
+            else TrainEvaluator(config, bench, data, scratch, reporter)
+        )
+        return run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=reporter)
+    factory: EvaluatorFactory = (
+        ZeroCostEvaluatorFactory(config, context.input("data"))
+        if config.evaluator == ZERO_COST
+        else TrainEvaluatorFactory(config, bench, context.input("data"), scratch)
     )
+    with WorkerPool(factory, config.num_workers, scratch, reporter) as workers:
+        return search_with(workers, config, named_space, strategy, log, seed=seed, reporter=reporter)
+
+
+def _beside(config: SearchConfig) -> str:
+    if config.num_workers == 1:
+        return ""
+    threads = threads_per_worker(config.num_workers)
+    return f", {config.num_workers} at once with {threads} thread{'s' if threads > 1 else ''} each"
+
+
+def _found(config: SearchConfig, trials: Sequence[Trial], chosen: Sequence[Trial]) -> str:
+    if config.objective == PARETO:
+        size = len(front(trials, config.directions))
+        share = hypervolume_share(trials, config.directions)
+        return f"front of {size} for {', '.join(config.objectives)}; hypervolume {share:.3f} of the box of all trials"
+    top = chosen[0]
+    found = f"best: trial {top.index + 1}, score {top.score:.4f}"
+    if config.evaluator == ZERO_COST:
+        return f"{found}, {config.proxy} {top.metrics[config.proxy]:.6g}"
+    return f"{found}, validation accuracy {100 * top.metrics['val_accuracy']:.2f} %"

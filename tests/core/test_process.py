@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import LitesmithError
-from core.process import Completed, ProcessError, run
+from core.process import Completed, ProcessError, end_in_words, run
 
 
 def python(code: str, *args: object) -> list[str]:
@@ -138,3 +139,55 @@ def test_an_interrupt_ends_the_program_too(tmp_path, monkeypatch):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert wait_until_gone(int(pid_file.read_text()))
+
+
+def test_the_end_of_a_process_in_words():
+    assert [end_in_words(code) for code in (0, 3, -9, -11)] == [
+        "exit code 0",
+        "exit code 3",
+        "killed by SIGKILL (perhaps out of memory)",
+        "killed by SIGSEGV",
+    ]
+    assert end_in_words(-40) == "killed by signal 40"
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_process_that_dies_with_its_parent(tmp_path, is_stopped):
+    """Even if the parent has no chance to say goodbye and the process is stopped."""
+    pid_file = tmp_path / "pid"
+    child = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from core.process import die_with_parent
+    die_with_parent(int(sys.argv[2]))
+    Path(sys.argv[1] + ".tmp").write_text(str(os.getpid()))
+    os.rename(sys.argv[1] + ".tmp", sys.argv[1])
+    if eval(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(600)
+    """
+    parent = """
+    import os, subprocess, sys
+    code, pid_file, is_stopped = sys.argv[1:]
+    subprocess.run([sys.executable, "-c", code, pid_file, str(os.getpid()), is_stopped], start_new_session=True)
+    """
+    root = str(Path(__file__).parents[2])
+    command = python(parent, textwrap.dedent(child), pid_file, is_stopped)
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root})
+    try:
+        while not pid_file.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        pid = int(pid_file.read_text())
+        while is_stopped and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert wait_until_gone(pid)
+
+
+def test_a_process_whose_parent_has_died_ends_at_once():
+    code = "from core.process import die_with_parent; die_with_parent(1); print('alive')"
+    done = run(python(code), timeout_s=60, env={"PYTHONPATH": str(Path(__file__).parents[2])}, check=False)
+    assert (done.returncode, done.stdout) == (1, "")

@@ -134,6 +134,14 @@ def with_classes(names: list[str], matrix: tuple[tuple[int, ...], ...]) -> RunRe
 
 EDGES = {
     "macs": with_config(run(), "search", cost="macs"),
+    "pareto": with_config(
+        run(),
+        "search",
+        objective="pareto",
+        objectives=["val_accuracy max", "latency_us min"],
+        max_macs=2e6,
+        max_params=1e5,
+    ),
     "one trial": run(trials=(trial(0),), winners=(0,)),
     "all but one failed": run(trials=(failed(0, "x"), trial(1), failed(2, "y"), failed(3, "z")), winners=(1,)),
     "no full integer": run(artifacts=(MODELS[0], model("w0.float.float16", "float16", "float16", (), 101, 0.97, 81))),

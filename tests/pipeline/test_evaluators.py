@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from android_bench.settings import BenchConfig
 from core.errors import CandidateError, LitesmithError
 from core.spec_io import content_id
+from core.values import Target
 from pipeline import evaluators
 from pipeline.evaluators import TrainEvaluator
 from search.arch import ArchSpec
@@ -77,6 +80,25 @@ def test_a_network_that_does_not_fit_its_images_is_refused(data: ImageData, tmp_
     arch = from_text(f"input_r16_n2_w1 stem_s2_c8 {stages} head_c16")
     with pytest.raises(CandidateError, match="stride 2 does not fit an input of 1x1"):
         TrainEvaluator(CONFIG, BENCH, data, tmp_path).evaluate(_candidate(arch), 1)
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("host", ["alone", "measured", "together"]), ("phone", ["measured"])])
+def test_other_workers_keep_off_the_host_while_it_is_measured(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, alone: list[str]
+) -> None:
+    """A measurement on another machine does not mind them."""
+    events: list[str] = []
+
+    @contextmanager
+    def gate() -> Iterator[None]:
+        events.append("alone")
+        yield
+        events.append("together")
+
+    monkeypatch.setattr(evaluators, "resolve_target", lambda *settings: Target("it", kind=kind))
+    monkeypatch.setattr(evaluators, "search_latency_us", lambda *settings: events.append("measured") or 7.0)
+    assert TrainEvaluator(CONFIG, BENCH, data, tmp_path, alone=gate)._latency_us(tmp_path / "model.tflite") == 7.0
+    assert events == alone
 
 
 @pytest.mark.parametrize(("failures", "ends_well"), [(1, True), (2, False)])

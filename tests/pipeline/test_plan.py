@@ -3,8 +3,9 @@ from __future__ import annotations
 import dataclasses
 
 from compress.recipe import CompressConfig
+from core.spec_io import content_id, to_plain
 from pipeline.config import Config, TeacherConfig
-from pipeline.plan import COMMANDS, VERSIONS, make_plan
+from pipeline.plan import COMMANDS, VERSIONS, make_plan, tool_versions
 from search.settings import SearchConfig
 
 
@@ -31,6 +32,24 @@ def test_a_setting_changes_the_keys_of_what_depends_on_it_only() -> None:
     assert before["w0.qat"] == after["w0.qat"]
     assert "w0.prune0.5" in before and "w0.prune0.6" in after
     assert before["release"] != after["release"]
+
+
+def test_settings_that_came_later_change_the_key_of_searches_that_use_them_only() -> None:
+    """What an earlier version has searched is found again."""
+    first = (
+        "space oracle max_trials epochs batch_size learning_rate train_images objective cost target target_latency_us"
+    )
+    names = [*first.split(), "target_macs", "num_winners"]
+    plain = to_plain(SearchConfig())
+    params = {"search": {name: plain[name] for name in names}, "seed": 1, "bench": Config().bench}
+    as_before = content_id(("search", 1, tool_versions(), params, [_keys(_plan())["data"]]), length=12)
+    assert _keys(_plan())["search"] == as_before
+    for change in ({"num_workers": 4}, {"objectives": ("macs min", "params min"), "num_workers": 1}):
+        same = _keys(_plan(search=SearchConfig(**change)))["search"] == as_before  # type: ignore[arg-type]
+        assert same == ("objectives" not in change)
+    others = ({"max_macs": 1e6}, {"max_params": 1e6}, {"objective": "weighted"}, {"cost_weight": 0.2})
+    keys = {_keys(_plan(search=SearchConfig(**change)))["search"] for change in others}  # type: ignore[arg-type]
+    assert len(keys | {as_before}) == 5
 
 
 def test_other_data_changes_every_key() -> None:

@@ -128,6 +128,12 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
 
 SAYS = {
     "macs": "Multiply-accumulates are counted",
+    "pareto": (
+        # The front is trials 3 and 4; the box is 0.28 x 153 us, and 0.28 x 143 + 0.25 x 10 of it are behind the front.
+        "objectives val_accuracy max, latency_us min: a front of 2 networks, whose hypervolume is 0.993 of the box "
+        "that all trials span. Trained was nothing but networks of at most 2,000,000 multiply-accumulates and at most "
+        "100,000 parameters."
+    ),
     "one trial": "1 trial of the search, none failed",
     "all but one failed": "4 trials of the search, of which 3 failed",
     "no full integer": "tiny-float16.tflite is the best model (none is full-integer)",
@@ -175,6 +181,15 @@ def test_nothing_is_loaded(edge: str) -> None:
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
     policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy")
     assert policy and policy.startswith("default-src 'none';")
+
+
+def test_the_front_of_a_pareto_search_is_marked() -> None:
+    """In the table; the plot shows no budget, which such a search does not have."""
+    text = rendered("pareto")
+    marked = re.findall(r'<tr id="trial-(\d+)"(?:(?!</tr>).)*>on the front<', text, re.DOTALL)
+    assert marked == ["3", "4"]
+    assert "budget of the search" in rendered("") and "budget of the search" not in text
+    assert ">on the front<" in text and ">on the front<" not in rendered("")
 
 
 def test_markup_in_names_is_shown_not_run() -> None:

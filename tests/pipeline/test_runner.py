@@ -248,3 +248,15 @@ def test_the_scratch_folder_survives_an_interrupted_stage(monkeypatch: pytest.Mo
     _install(monkeypatch, [], {})
     _run(tmp_path)
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_folder_of_an_earlier_version_goes_on(ran: list[str], tmp_path: Path) -> None:
+    """Its pinned configuration lacks the settings that came later: they count as their defaults."""
+    _run(tmp_path)
+    pinned = read_json(tmp_path / "config.json")
+    del pinned["search"]["num_workers"], pinned["search"]["max_macs"], pinned["release"]
+    (tmp_path / "config.json").write_text(json.dumps(pinned))
+    Workdir(tmp_path).check(Config(), new_config=False)
+    other = dataclasses.replace(Config(), search=dataclasses.replace(Config().search, max_macs=1e6))
+    with pytest.raises(UsageError, match=r"config\.search\.max_macs is None there, 1000000\.0 now"):
+        Workdir(tmp_path).check(other, new_config=False)

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Script:
         self._count += 1
         return Suggestion(f"{self._count - 1:04d}", genotype, epochs)
 
-    def report(self, oracle_id: str, score: float) -> None:
+    def report(self, oracle_id: str, score: float, metrics: Mapping[str, float]) -> None:
         self.reports.append((oracle_id, score))
 
 

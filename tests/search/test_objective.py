@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.objective import FAILED_SCORE, OBJECTIVES, constraint, mnasnet_hard, mnasnet_soft, plain_accuracy
+from search.objective import FAILED_SCORE, OBJECTIVES, constraint, mnasnet_hard, mnasnet_soft, plain_accuracy, weighted
 
 accuracies = st.floats(0, 1)
 costs = st.floats(1e-6, 1e15)  # from a nanosecond to more multiply-accumulates than any network has
@@ -24,6 +24,23 @@ def test_formulas_by_hand():
     assert [mnasnet_hard(0.8, cost, 100) for cost in (1, 100, 200, 400)] == [0.8, 0.8, 0.4, 0.2]
     assert [constraint(0.8, cost, 100) for cost in (1, 100, 200, 400)] == [0.8, 0.8, -0.25, -0.375]
     assert [plain_accuracy(0.8, cost, 100) for cost in (1, 100, 200)] == [0.8, 0.8, 0.8]
+
+
+def test_the_weighted_sum():
+    assert [weighted(0.8, cost, 100, 0.1) for cost in (0.0, 100, 400)] == pytest.approx([0.8, 0.7, 0.4])
+    assert weighted(0.8, 100, 100, 0.0) == 0.8
+    # Below 0 a sum s becomes s / (1 - 2 s): -1 is -1/3. It joins the other half without a step.
+    assert weighted(0.0, 1000, 100, 0.1) == pytest.approx(-1 / 3)
+    assert weighted(0.5, 500.0001, 100, 0.1) == pytest.approx(0.0, abs=1e-6)
+
+
+@given(accuracies, accuracies, costs, costs, st.floats(0, 1e6))
+def test_the_weighted_score_has_the_order_of_the_sum(first, second, cost, other, weight):
+    def total(accuracy, cost):
+        return accuracy - weight * cost / 100
+
+    low, high = sorted(((first, cost), (second, other)), key=lambda pair: total(*pair))
+    assert -0.5 <= weighted(*low, 100, weight) <= weighted(*high, 100, weight) <= 1
 
 
 @given(names, accuracies, costs, costs)

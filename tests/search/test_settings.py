@@ -10,6 +10,8 @@ from core.errors import UsageError
 from core.spec_io import from_plain, to_plain
 from search.settings import SearchConfig, TrainConfig
 
+PARETO = {"objective": "pareto", "oracle": "nsga2"}
+
 
 @pytest.mark.parametrize(
     ("values", "message"),
@@ -17,7 +19,7 @@ from search.settings import SearchConfig, TrainConfig
         ({"space": "x"}, "config.search.space: 'x' is not legal; expected one of mobilenet_v2, "),
         (
             {"oracle": "Random"},
-            "config.search.oracle: 'Random' is not legal; expected one of bayesian, hyperband, random",
+            "config.search.oracle: 'Random' is not legal; expected one of bayesian, hyperband, ",
         ),
         (
             {"objective": ""},
@@ -36,6 +38,41 @@ from search.settings import SearchConfig, TrainConfig
         ({"target_macs": 0}, "config.search.target_macs: 0 is not legal"),
         ({"num_winners": 0}, "config.search.num_winners: 0 is not legal; expected a number from 1 to 8"),
         ({"num_winners": 9}, "config.search.num_winners: 9 is not legal; expected a number from 1 to 8"),
+        ({"num_workers": 0}, "config.search.num_workers: 0 is not legal; expected a number from 1 to 256"),
+        ({"cost_weight": -0.1}, "config.search.cost_weight: -0.1 is not legal; expected a number from 0 to 1e+06"),
+        ({"max_macs": 0.0}, "config.search.max_macs: 0.0 is not legal; expected a number from 1 to 1e+15"),
+        ({"max_params": math.nan}, "config.search.max_params: nan is not legal; expected a number from 1 to 1e+15"),
+        ({"max_peak_memory_bytes": 0.5}, "config.search.max_peak_memory_bytes: 0.5 is not legal; expected a number"),
+        (
+            {"objective": "pareto"},
+            "config.search.oracle with config.search.objective = 'pareto': 'bayesian' is not legal; expected ",
+        ),
+        (
+            {**PARETO, "objectives": ("val_accuracy max", "speed min")},
+            "config.search.objectives: 'speed min' is not legal; expected 'METRIC max' or 'METRIC min', the metric "
+            "being one of int8_val_accuracy, latency_us, macs, params, peak_memory_bytes, size_bytes, val_accuracy",
+        ),
+        (
+            {**PARETO, "objectives": ("val_accuracy", "macs min")},
+            "config.search.objectives: 'val_accuracy' is not legal",
+        ),
+        (
+            {**PARETO, "objectives": ("macs up", "params min")},
+            "config.search.objectives: 'macs up' is not legal; expect",
+        ),
+        (
+            {**PARETO, "objectives": ("val_accuracy max", "size_bytes min"), "cost": "macs"},
+            "config.search.objectives: 'size_bytes min' is not legal; expected 'METRIC max' or 'METRIC min', the "
+            "metric being one of macs, params, peak_memory_bytes, val_accuracy (others need config.search.cost = ",
+        ),
+        (
+            {**PARETO, "objectives": ("val_accuracy max",)},
+            "config.search.objectives: ('val_accuracy max',) is not legal; expected at least two, no metric twice",
+        ),
+        (
+            {**PARETO, "objectives": ("macs max", "macs min")},
+            "config.search.objectives: ('macs max', 'macs min') is not legal; expected at least two, no metric twice",
+        ),
     ],
 )
 def test_bad_search_settings_are_refused(values, message):
@@ -58,6 +95,14 @@ def test_target_cost_follows_the_cost():
     config = SearchConfig(target_latency_us=50.0, target_macs=2e6)
     assert config.target_cost == 50.0
     assert SearchConfig(cost="macs", target_latency_us=50.0, target_macs=2e6).target_cost == 2e6
+
+
+def test_limits_and_objectives_as_values():
+    config = SearchConfig(max_params=1e5, **PARETO)
+    assert config.limits == {"params": 1e5}
+    assert config.directions == (("val_accuracy", "max"), ("latency_us", "min"))
+    assert SearchConfig().limits == {}
+    SearchConfig(cost="macs")  # objectives that it could not have do not matter without "pareto"
 
 
 @pytest.mark.parametrize("config", [SearchConfig(), SearchConfig(train_images=100, cost="macs"), TrainConfig(epochs=3)])

@@ -1,0 +1,86 @@
+"""Limits on what a candidate may cost: our oracles and Keras Tuner's alike suggest nothing beyond them."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import UsageError
+from search.arch import ArchSpec, BlockSpec, StageSpec
+from search.choice import OneOf
+from search.cost import cost
+from search.oracles import ORACLES
+from search.oracles.budget import SpecBudget, spec_budget
+from search.oracles.strategy import DRAWS, Strategy
+from search.settings import SearchConfig
+from search.space import SearchSpace
+from search.spaces import space
+
+SPACE = space("mobilenet_v2_small", 28, 10)
+# About one network in eight is within both.
+LIMITS = {"max_macs": 2.2e6, "max_params": 5e4}
+
+
+def config(oracle: str, **changes: object) -> SearchConfig:
+    values = {"oracle": oracle, "max_trials": 9, "epochs": 3, "cost": "macs", **LIMITS, **changes}
+    return SearchConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("oracle", sorted(ORACLES))
+def test_every_suggestion_is_within_the_limits(oracle: str) -> None:
+    # A third of Bayesian optimization's trials is random; then each takes Keras Tuner a second, and as much if refused.
+    count = 3 if oracle == "bayesian" else 7
+    strategy = Strategy(config(oracle, max_trials=count), SPACE, seed=1)
+    found = []
+    while len(found) < count and (suggestion := strategy.suggest()) is not None:
+        computed = cost(SPACE.decode(suggestion.genotype))
+        assert computed.macs <= 2.2e6 and computed.params <= 5e4
+        found.append(suggestion.genotype)
+        strategy.report(suggestion.oracle_id, computed.params / 1e6)  # draws the oracle to the limit
+    assert len(found) == (6 if oracle == "hyperband" else count)
+    assert len(set(found)) > count / 2
+
+
+@pytest.mark.parametrize("oracle", sorted(ORACLES))
+def test_a_limit_that_nothing_meets_is_a_usage_error_that_names_it(oracle: str) -> None:
+    message = (
+        r"^config\.search\.max_macs = 10, config\.search\.max_params = 50000: no network of the space tiny was found"
+    )
+    block = BlockSpec(kernel_size=OneOf((3, 5)), out_channels=OneOf((8, 16)))
+    tiny = SearchSpace("tiny", ArchSpec(16, (StageSpec((block,), 1),), 32, resolution=16, num_classes=2))
+    with pytest.raises(UsageError, match=message) as caught:
+        Strategy(config(oracle, max_macs=10.0), tiny, seed=1).suggest()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gaussian_process_that_insists_on_what_is_too_large_is_given_something_else() -> None:
+    """Keras Tuner's oracle is told that a candidate beyond the limits failed; after a few a random one replaces it."""
+    strategy = Strategy(config("bayesian"), SPACE, seed=1)
+    refused: list[str] = []
+    report = strategy.report
+    strategy.report = lambda oracle_id, *rest: (refused.append(oracle_id), report(oracle_id, *rest))  # type: ignore[method-assign,assignment]
+    largest = {gene.path: len(gene.choices) - 1 for gene in SPACE.genes if len(gene.choices) > 1}
+    strategy._oracle.populate_space = lambda trial_id: {"status": "RUNNING", "values": dict(largest)}
+    suggestion = strategy.suggest()
+    assert suggestion is not None and len(refused) == 5
+    assert cost(SPACE.decode(suggestion.genotype)).macs <= 2.2e6
+    trial = strategy._oracle.get_trial(suggestion.oracle_id)
+    assert trial.hyperparameters.values != largest, "the oracle knows what was really evaluated"
+
+
+def test_the_cost_model_of_a_configuration() -> None:
+    assert spec_budget(SearchConfig(), SPACE) is None
+    budget = spec_budget(SearchConfig(max_macs=1e6, max_peak_memory_bytes=1e5), SPACE)
+    assert budget is not None and budget.limits == {"macs": 1e6, "peak_memory_bytes": 1e5}
+    smallest = {gene.path: 0 for gene in SPACE.genes}
+    computed = cost(SPACE.decode(tuple(smallest.values())))
+    for name in ("macs", "params", "peak_memory_bytes"):
+        exact = getattr(computed, name)
+        assert SpecBudget(SPACE, {name: exact}).feasible(smallest)
+        assert not SpecBudget(SPACE, {name: exact - 1}).feasible(smallest)
+    assert DRAWS >= 100  # of random candidates, one in a hundred of which is within the limits
+
+
+def test_a_network_that_cannot_be_built_is_not_feasible() -> None:
+    stages = tuple(StageSpec((BlockSpec(stride=2, out_channels=8),), 1) for _ in range(6))
+    deep = SearchSpace("deep", ArchSpec(OneOf((8, 16)), stages, 32, resolution=16, num_classes=2))
+    assert not SpecBudget(deep, {"macs": 1e15}).feasible({"stem_channels": 0})
