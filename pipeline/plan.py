@@ -21,8 +21,8 @@ from pipeline.config import Config
 VERSIONS = {
     "data": 1,
     "teacher": 1,
-    "search": 1,
-    "float": 1,
+    "search": 2,
+    "float": 2,
     "pass": 1,
     "convert": 1,
     "validate": 1,

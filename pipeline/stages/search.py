@@ -11,9 +11,9 @@ from pipeline.data import load
 from pipeline.evaluators import TrainEvaluator
 from pipeline.runner import Outcome, StageContext
 from search.loop import run_search
+from search.named import space
 from search.oracles.strategy import Strategy
 from search.settings import SearchConfig
-from search.spaces import space
 from search.trials import OK, best
 
 

@@ -14,7 +14,7 @@ from search.settings import SearchConfig, TrainConfig
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"space": "x"}, "config.search.space: 'x' is not legal; expected one of mobilenet_v2, "),
+        ({"space": "x"}, "config.search.space: 'x' is not legal; expected one of fbnet, "),
         (
             {"oracle": "Random"},
             "config.search.oracle: 'Random' is not legal; expected one of bayesian, hyperband, random",
