@@ -76,7 +76,8 @@ The conformance suite then trains, quantizes and converts it, and the command ab
 A function that lists the block's primitive layers, in a file of `search/blocks/`, and a line in the table of
 `search/blocks/table.py` with the fields that it reads. Grammar, costs, Keras models, search spaces and the
 conformance suite follow from these. Only a primitive layer that `search/layers.py` lacks also needs its Keras layer
-in `search/build.py` and its cost in `search/cost.py`.
+in `search/build.py`, its cost in `search/cost.py`, and what the converter makes of it in `search/tf_graph.py` and
+`search/tflite_plan.py`.
 """
 
 

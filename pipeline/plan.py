@@ -23,7 +23,7 @@ VERSIONS = {
     "teacher": 1,
     "search": 2,
     "float": 2,
-    "pass": 1,
+    "pass": 2,
     "convert": 1,
     "validate": 1,
     "bench": 1,

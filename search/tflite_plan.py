@@ -96,7 +96,7 @@ def alive_bytes(operators: Sequence[Operator]) -> tuple[int, ...]:
 SCALE_BYTES = 4 + 8
 # The flatbuffer tables of an operator and its output tensor, of a constant tensor (SHAPE_BYTES: one without scales) and
 # of the file (version, signature, input): least squares over the files of 210 random networks and 9 reference networks,
-# of 13 to 563 tensors, each met within 600 bytes.
+# of 13 to 563 tensors; with them the sizes are met within 1.3 kB.
 OPERATOR_BYTES = 154
 CONSTANT_BYTES = 100
 SHAPE_BYTES = 76

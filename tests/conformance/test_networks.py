@@ -61,18 +61,18 @@ def test_texts_and_costs(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family(name: str, tmp_path: Path) -> None:
-    check(small(name, depth=1), tmp_path)
+    check(small(name, depth=1), tmp_path, steps=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_full_depth(name: str, tmp_path: Path) -> None:
-    check(small(name, depth=None), tmp_path)
+    check(small(name, depth=None), tmp_path, steps=10)  # the deeper, the more steps until scores are sure
 
 
-def check(arch: ArchSpec, directory: Path) -> None:
+def check(arch: ArchSpec, directory: Path, steps: int) -> None:
     train, test = (images_of(arch, count, seed) for count, seed in ((chain.TRAIN_IMAGES, 1), (chain.TEST_IMAGES, 2)))
-    model = chain.taught(arch, train, steps=2)
+    model = chain.taught(arch, train, steps)
     scores = keras_scores(model, test.rgb())
     converted = chain.full_integer(model, train, directory / "ptq.tflite")
     chain.assert_equals_cost(converted, arch, model)
