@@ -8,8 +8,8 @@ measured on this machine. Finished networks are kept in the --out folder: a kill
 network whose layers have changed is done again. `--latency` measures only the latencies again, all of them: run
 it on an idle machine. The page has a dash where nothing has been measured yet.
 
-Converting all takes about 15 minutes on 2 idle cores, up to 8 GB of memory and 0.6 GB in --out; the latencies take
-about 5 minutes. The exit code is 1 if a network failed.
+Converting all took 25 minutes on 2 cores that others used as well, up to 8 GB of memory (VGG-16) and 0.5 GB in --out;
+the latencies took 6 minutes. The exit code is 1 if a network failed.
 """
 
 from __future__ import annotations

@@ -156,11 +156,11 @@ def _section(entry: Entry) -> Iterator[str]:
     published = entry.described.published
     yield f"### {entry.name}\n\n{inspect.getdoc(load(NETWORKS, entry.name, 'network'))}\n\n"
     if published:
-        yield f"Figures: {published.source}.{' ' + published.note if published.note else ''}\n\n"
+        yield f"Figures: {published.source}{'; ' + published.note if published.note else ''}.\n\n"
     yield "```text\n" + "".join(f"{line}\n" for line in entry.described.lines) + "```\n\n"
 
 
-def _conditions(entries: Iterable[Entry]) -> str:
+def _conditions(entries: Sequence[Entry]) -> str:
     """How the latencies were measured: what all measurements have in common, and in what they differ."""
     measured = [entry.measured for entry in entries if entry.measured]
     if not measured:
@@ -176,7 +176,10 @@ def _conditions(entries: Iterable[Entry]) -> str:
         f"  XNNPACK; median over {_span(processes)} fresh processes with {runs[0]:,} to {runs[-1]:,} runs in all. A "
         "host does\n  not rank int8 networks as a phone does."
     )
-    return text + (f" {noisy} of {len(measured)} were disturbed and say so (noisy)." if noisy else "")
+    text += f" {noisy} of {len(measured)} were disturbed and say so (noisy)." if noisy else ""
+    parts = [(entry.name, entry.measured.conditions["delegate_partitions"]) for entry in entries if entry.measured]
+    torn = [f"{name} ({count})" for name, count in parts if count not in ("0", "1", "unknown")]
+    return text + (f"\n  XNNPACK took these not whole but in pieces: {', '.join(torn)}." if torn else "")
 
 
 def _span(values: Sequence[int]) -> str:

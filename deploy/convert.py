@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from core.errors import bad_value, one_line, one_of
 from core.quiet import quiet_stderr
-from deploy.errors import ConversionError
+from deploy.dead import dead_output
+from deploy.errors import ConversionError, DeadLayerError
 from deploy.flatbuffer import with_signature
 from deploy.interpreter import open_interpreter
 from deploy.schemes import FLOAT16, FLOAT32, FULL_INTEGER, SCHEMES
@@ -56,15 +57,27 @@ def convert(model: keras.Model, scheme: str, calibration: Float32 | None = None)
     if trained_ranges and scheme != FULL_INTEGER:
         raise ConversionError(f"{model.name}: a quantization-aware model converts to {FULL_INTEGER}, not to {scheme}")
     settings = _settings(scheme, None if trained_ranges else _checked(model, scheme, calibration))
-    # Whatever the fast path trips over, the stock path decides whether the model converts.
-    with contextlib.suppress(Exception):
-        return Converted(_fast(function, settings, trained_ranges), "fast")
     try:
+        # Whatever else the fast path trips over, the stock path decides whether the model converts.
+        with _suppressed_but_for(DeadLayerError):
+            return Converted(_fast(function, settings, trained_ranges), "fast")
         return Converted(_slow(model, function, settings), "slow")
+    except DeadLayerError as error:
+        raise DeadLayerError(f"{model.name}: cannot be converted to {scheme}: {error}") from error
     except (OSError, MemoryError):  # the machine's fault, not the model's
         raise
     except Exception as error:
         raise ConversionError(f"{model.name}: cannot be converted to {scheme}: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _suppressed_but_for(passed_on: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except passed_on:
+        raise
+    except Exception:
+        pass
 
 
 def _checked(model: keras.Model, scheme: str, calibration: Float32 | None) -> Float32 | None:
@@ -137,7 +150,9 @@ def _slow(model: keras.Model, function: Any, apply_settings: Callable[[Any], Non
 
 
 def _finished(content: bytes) -> bytes:
-    """The model with our tensor names and signature, once LiteRT has loaded it."""
+    """The model with our tensor names and signature, once LiteRT has loaded it. Raises DeadLayerError."""
+    if (name := dead_output(content)) is not None:
+        raise DeadLayerError(f"the output of {name} is 0 for every calibration image, which LiteRT cannot run in int8")
     signed = with_signature(content, INPUT_NAME, OUTPUT_NAME)
     open_interpreter(signed)
     return signed
