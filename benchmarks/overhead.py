@@ -49,8 +49,8 @@ def ours(data_directory: Path) -> float:
     from pipeline.data import load
     from pipeline.evaluators import TrainEvaluator
     from search.loop import run_search
+    from search.named import space
     from search.oracles.strategy import Strategy
-    from search.spaces import space
 
     config, data = _search_config(), load(data_directory)
     named = space(config.space, data.resolution, data.num_classes)

@@ -185,8 +185,8 @@ def _trained(data_folder: Path, log: Path, oracle: str, seed: int, past_logs: tu
     from pipeline.data import load
     from pipeline.evaluators import TrainEvaluator
     from search.loop import run_search
+    from search.named import space
     from search.oracles.strategy import Strategy
-    from search.spaces import space
 
     config = SearchConfig(
         oracle=oracle,

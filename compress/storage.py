@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow_model_optimization as tfmot
 
+import compress.passes.quantize_layers  # noqa: F401  (this registers our layers, those of search.keras_layers too)
 from compress.invariants import short_name
 from core.errors import LitesmithError
 from core.workspace import atomic_write_bytes

@@ -8,7 +8,6 @@ stock path remains for graphs that the fast one does not take, such as those wit
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,8 @@ import numpy.typing as npt
 
 from core.errors import bad_value, one_line, one_of
 from core.quiet import quiet_stderr
-from deploy.errors import ConversionError
+from deploy.dead import dead_output
+from deploy.errors import ConversionError, DeadLayerError
 from deploy.flatbuffer import with_signature
 from deploy.interpreter import open_interpreter
 from deploy.schemes import FLOAT16, FLOAT32, FULL_INTEGER, SCHEMES
@@ -56,11 +56,12 @@ def convert(model: keras.Model, scheme: str, calibration: Float32 | None = None)
     if trained_ranges and scheme != FULL_INTEGER:
         raise ConversionError(f"{model.name}: a quantization-aware model converts to {FULL_INTEGER}, not to {scheme}")
     settings = _settings(scheme, None if trained_ranges else _checked(model, scheme, calibration))
-    # Whatever the fast path trips over, the stock path decides whether the model converts.
-    with contextlib.suppress(Exception):
-        return Converted(_fast(function, settings, trained_ranges), "fast")
     try:
+        if (content := _fast_or_none(function, settings, trained_ranges)) is not None:
+            return Converted(content, "fast")
         return Converted(_slow(model, function, settings), "slow")
+    except DeadLayerError as error:
+        raise DeadLayerError(f"{model.name}: cannot be converted to {scheme}: {error}") from error
     except (OSError, MemoryError):  # the machine's fault, not the model's
         raise
     except Exception as error:
@@ -113,6 +114,15 @@ def _one_by_one(images: Float32) -> Iterator[list[Float32]]:
         yield [image[np.newaxis]]
 
 
+def _fast_or_none(function: Any, apply_settings: Callable[[Any], None], trained_ranges: bool) -> bytes | None:
+    try:
+        return _fast(function, apply_settings, trained_ranges)
+    except DeadLayerError:
+        raise
+    except Exception:  # whatever else it trips over, the stock path decides whether the model converts
+        return None
+
+
 def _fast(function: Any, apply_settings: Callable[[Any], None], trained_ranges: bool) -> bytes:
     inputs = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
     converter = tf.compat.v1.lite.TFLiteConverter(frozen_graph(function), inputs, function.outputs)
@@ -137,7 +147,9 @@ def _slow(model: keras.Model, function: Any, apply_settings: Callable[[Any], Non
 
 
 def _finished(content: bytes) -> bytes:
-    """The model with our tensor names and signature, once LiteRT has loaded it."""
+    """The model with our tensor names and signature, once LiteRT has loaded it. Raises DeadLayerError."""
+    if (name := dead_output(content)) is not None:
+        raise DeadLayerError(f"the output of {name} is 0 for every calibration image, which LiteRT cannot run in int8")
     signed = with_signature(content, INPUT_NAME, OUTPUT_NAME)
     open_interpreter(signed)
     return signed

@@ -21,8 +21,8 @@ from core.errors import UsageError, bad_value
 from core.registry import check_name
 from core.spec_io import from_plain
 from pipeline.data import DataConfig
+from search.networks import NETWORKS
 from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, SearchConfig, TrainConfig
-from search.spaces import NETWORKS
 
 MAX_SEED = 2**31 - 2
 NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
@@ -33,7 +33,7 @@ class TeacherConfig:
     """The teacher: a user's .keras/.h5 file, else a reference network that is trained here, or (both None) none.
 
     Attributes:
-      network: a name of search.spaces.NETWORKS; not used if there is a `file`.
+      network: a name of search.networks.NETWORKS; not used if there is a `file`.
       file: a Keras model that takes the data set's RGB images in 0..1 and gives one output per class.
       width_multiplier: of `network`.
       epochs, learning_rate, batch_size: of the training of `network`.

@@ -1,7 +1,7 @@
 """The command line: `python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...]`.
 
-Commands run a part of the pipeline or tell about one; each goes on where an earlier run of the same folder stands. Exit
-codes: 0 done, 1 failed, 2 bad usage or input.
+Commands run a part of the pipeline or tell about one; each goes on where an earlier run of the same folder stands.
+`describe` and `scale` are about networks. Exit codes: 0 done, 1 failed, 2 bad usage or input.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from pipeline.workdir import Workdir
 
 USAGE = """\
 usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...] [--dry_run]
+       python -m pipeline.main describe ARCH_OR_NAME [--resolution=N] [--num_classes=N] [--width_multiplier=X]
+       python -m pipeline.main scale --arch=ARCH_OR_NAME --max_macs=N [--alpha=X --beta=X --gamma=X]
 
   run       everything: data, search, teacher, training, compression, conversion, checks, benchmark, report, release
   search    only the architecture search
@@ -36,15 +38,36 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
   bench     up to the latency measurements
   report    up to WORKDIR/report/index.html
   status    what is done and what is to do in WORKDIR; needs no --config
+  describe  a network or search space as a page: blocks, shapes, parameters, MACs, memory; ARCH_OR_NAME is a name
+            (mobilenet_v2, space:mobilenet_v2) or a network's text in quotes
+  scale     compound scaling of a network to a budget; with --config and --workdir alpha, beta and gamma are first found
+            by training (grid search), and without --arch it is the best network of the workdir's search
 
   --config         a Python file like those in configs/; each key can be overridden: --config.search.max_trials=20
   --workdir        the folder that holds everything the run makes; the same command again resumes there
   --dry_run        show the stages, their keys and what is done, and stop
   --new_config     let --workdir go on with a configuration other than the one it was begun with
+  --resolution, --num_classes, --width_multiplier
+                   of the network to describe (or, without the last, to scale); by default as it was published
+  --arch           the network to scale, a name or a text
+  --max_macs, --max_latency_us
+                   the budget; a latency, which is measured, needs --config and --workdir
+  --alpha, --beta, --gamma
+                   growth of depth, width and resolution; by default EfficientNet's 1.2, 1.1, 1.15
+  --grid_step      step of the grid search, by default 0.1
 
 exit codes: 0 done, 1 failed, 2 bad usage or input"""
 
 HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull", "help")
+
+# The flags that only these commands take.
+NETWORK_FLAGS: dict[str, tuple[str, ...]] = {
+    "describe": ("resolution", "num_classes", "width_multiplier"),
+    "scale": (
+        *("arch", "max_macs", "max_latency_us", "alpha", "beta", "gamma", "grid_step"),
+        *("resolution", "num_classes"),
+    ),
+}
 
 FLAGS = flags.FLAGS
 
@@ -56,6 +79,11 @@ def define_flags(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> 
     flags.DEFINE_bool("dry_run", False, "show the plan and stop", flag_values=flag_values)
     flags.DEFINE_multi_string("unset", [], "keys to set to None (made of KEY=None)", flag_values=flag_values)
     flags.DEFINE_bool("new_config", False, "go on with another configuration", flag_values=flag_values)
+    flags.DEFINE_string("arch", None, "network to scale", flag_values=flag_values)
+    for name in ("resolution", "num_classes"):
+        flags.DEFINE_integer(name, None, "of the network to describe or scale", flag_values=flag_values)
+    for name in ("width_multiplier", "max_macs", "max_latency_us", "alpha", "beta", "gamma", "grid_step"):
+        flags.DEFINE_float(name, None, "of the network to describe or scale", flag_values=flag_values)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -87,6 +115,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    if argv[1:2] == ["describe"]:
+        _check_network_flags("describe")
+        return _describe(argv[2:])
     if len(argv) != 2:
         raise UsageError(
             f"expected one command, got {' '.join(argv[1:]) or 'none'}; legal are {', '.join(_commands())}"
@@ -94,22 +125,67 @@ def _dispatch(argv: Sequence[str]) -> int:
     command = argv[1]
     if command not in _commands():
         raise bad_value("command", command, one_of(_commands()))
-    if not FLAGS.workdir:
-        raise UsageError("--workdir: missing; expected a folder for what the run makes")
-    workdir = Path(FLAGS.workdir)
+    _check_network_flags(command)
+    if command == "scale":
+        return _scale()
+    workdir = _workdir()
     if command == "status":
         show_status(workdir, Reporter())
         return EXIT_DONE
-    if FLAGS["config"].value is None:
-        raise UsageError("--config: missing; expected a Python file like those in configs/")
     return _run(command, _config(), workdir)
 
 
+def _check_network_flags(command: str) -> None:
+    for owner, names in NETWORK_FLAGS.items():
+        for name in names:
+            if FLAGS[name].present and name not in NETWORK_FLAGS.get(command, ()):
+                raise UsageError(f"--{name}: {command} does not take it; only {owner} does")
+
+
+def _describe(arguments: Sequence[str]) -> int:
+    from pipeline.describe import Asked, describe, show
+
+    if len(arguments) != 1:
+        found = " ".join(arguments) or "none"
+        raise UsageError(f"describe: expected one name, or a network's text in quotes; got {found}")
+    asked = Asked(**{name: FLAGS[name].value for name in NETWORK_FLAGS["describe"]})
+    show(describe(arguments[0], asked), Reporter())
+    return EXIT_DONE
+
+
+def _scale() -> int:
+    from pipeline.scale import GRID_STEP, ScaleRequest, grid_command, scale_command
+
+    given = {name: FLAGS[name].value for name in NETWORK_FLAGS["scale"] if FLAGS[name].value is not None}
+    step = given.pop("grid_step", None)
+    if FLAGS["config"].value is None and not FLAGS.workdir:
+        if step is not None:
+            raise UsageError("--grid_step: needs --config and --workdir, with which the grid is searched")
+        lines = scale_command(ScaleRequest(**given))
+    else:
+        for name in ("alpha", "beta", "gamma"):
+            if name in given:
+                raise UsageError(f"--{name}: the grid search finds it; leave --config and --workdir out to give it")
+        workdir, config = _workdir(), _config()
+        lines = grid_command(ScaleRequest(**given), config, workdir, Reporter(), GRID_STEP if step is None else step)
+    for line in lines:
+        print(line)
+    return EXIT_DONE
+
+
 def _commands() -> tuple[str, ...]:
-    return (*COMMANDS, "status")
+    return (*COMMANDS, "status", "describe", "scale")
+
+
+def _workdir() -> Path:
+    if not FLAGS.workdir:
+        raise UsageError("--workdir: missing; expected a folder for what the run makes")
+    return Path(FLAGS.workdir)
 
 
 def _config() -> Config:
+    if FLAGS["config"].value is None:
+        raise UsageError("--config: missing; expected a Python file like those in configs/")
     path = Path(FLAGS["config"].config_filename.partition(":")[0])
     if not path.is_file():
         raise UsageError(f"--config: {path} is not there; expected a Python file like those in configs/")

@@ -24,9 +24,9 @@ from search.settings import SearchConfig
 VERSIONS = {
     "data": 1,
     "teacher": 1,
-    "search": 1,
-    "float": 1,
-    "pass": 1,
+    "search": 2,
+    "float": 2,
+    "pass": 2,
     "convert": 1,
     "validate": 1,
     "bench": 1,

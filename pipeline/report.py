@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from android_bench.protocol import SEARCH_PROCESSES
 from pipeline import report_figures, report_units, report_view
+from pipeline.arch_words import network_words
 from pipeline.report_data import ArtifactReport, RunReport
 from search.trials import FAILED, OK
 
@@ -77,6 +78,7 @@ def _values(report: RunReport, created: str) -> dict[str, Any]:
         "report": report,
         "created": created,
         "view": report_view,
+        "network_words": network_words,
         "units": report_units,
         "headline": headline(report),
         "chosen": chosen,

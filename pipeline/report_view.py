@@ -14,10 +14,7 @@ from deploy.schemes import FLOAT32, FULL_INTEGER
 from pipeline.config import Config
 from pipeline.report_data import ArtifactReport, RunReport
 from search import pareto
-from search.arch import StageSpec
-from search.blocks import layers_of
 from search.front import hypervolume_share
-from search.grammar import from_text
 from search.objective import PARETO
 from search.settings import PROXY_SCORE
 from search.trials import OK, Trial
@@ -253,40 +250,6 @@ def _kind(stage: str) -> str:
         if kind in parts[1:]:
             return kind
     return stage if stage in STAGE_KINDS else "float" if parts[-1] == "float" else "pass"
-
-
-def network(arch: str) -> tuple[tuple[str, str, str], ...]:
-    """Token by token: the grammar's text, what it says in words, the shape (height × width × channels) after it."""
-    spec = from_text(arch)
-    shapes = {layer.name: layer.out_shape for layer in layers_of(spec)}
-
-    def shape(prefix: str) -> str:
-        last = [name for name in shapes if name.startswith(prefix)][-1]
-        return " × ".join(str(side) for side in shapes[last])
-
-    tokens = arch.split()
-    classes = f"{spec.num_classes} classes, width multiplier {spec.width_multiplier:g}"
-    rows = [
-        (tokens[0], f"RGB image, {classes}", f"{spec.resolution} × {spec.resolution} × 3"),
-        (tokens[1], f"3×3 convolution, stride {spec.stem_stride}", shape("stem_")),
-    ]
-    for i, stage in enumerate(spec.stages):
-        rows.append((tokens[2 + i], _stage_words(stage), shape(f"s{i}_b")))
-    return (*rows, (tokens[-1], "1×1 convolution, global average pooling, classifier, softmax", shape("head_")))
-
-
-def _stage_words(stage: StageSpec) -> str:
-    first = stage.active[0]
-    words = [f"{len(stage.active)} inverted residual{'s' if len(stage.active) > 1 else ''}"]
-    words += [f"{_varying(stage, 'kernel_size')} kernel", f"expansion {_varying(stage, 'expand_ratio')}"]
-    words += [f"stride {first.stride}"] if first.stride > 1 else []
-    words += [f"squeeze-excite {first.se_ratio:g}"] if first.se_ratio else []
-    return ", ".join([*words, *([] if first.skip else ["no skip connections"])])
-
-
-def _varying(stage: StageSpec, name: str) -> str:
-    values = dict.fromkeys(getattr(block, name) for block in stage.active)
-    return "/".join(f"{value}×{value}" if name == "kernel_size" else f"{value:g}" for value in values)
 
 
 def config_file(report: RunReport) -> str:

@@ -23,6 +23,7 @@ from pipeline.plan import Plan, Stage
 
 CONFIG, PLAN, PUBLISHED = "config.json", "plan.json", "published.json"
 OWN_NAMES = (CONFIG, PLAN, PUBLISHED, ".lock", "stages", "scratch", "report", "release")
+SCALE = "scale"  # what the command `scale` keeps; a run in the same folder leaves it alone
 
 
 class Workdir:
@@ -81,7 +82,7 @@ class Workdir:
 
     def _check_only_ours(self) -> None:
         for path in sorted(self.root.iterdir()):
-            if path.name not in OWN_NAMES and not path.name.startswith(TEMPORARY_PREFIX):
+            if path.name not in (*OWN_NAMES, SCALE) and not path.name.startswith(TEMPORARY_PREFIX):
                 raise UsageError(
                     f"--workdir: {self.root} holds other files ({path.name}) and no {CONFIG}; use a new or empty folder"
                 )

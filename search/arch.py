@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from core.checks import in_range
 from core.errors import UsageError, bad_value
+from search.blocks.table import BLOCKS
 from search.choice import OneOf
 
-OPS = ("ir",)
-KERNEL_SIZES = (1, 3, 5, 7)
-STRIDES = (1, 2)
-ACTIVATIONS = ("relu6", "relu")
+OPS = tuple(BLOCKS)
+ACTIVATIONS = ("relu6", "relu", "hswish", "swish", "linear")
+PADDINGS = ("same", "valid", "explicit")
+NORMS = ("bn", "bias_bn", "bias")
+POOLINGS = ("mean", "flatten", "scores")
+STEM_STRIDES = (1, 2)
 CHANNEL_DIVISOR = 8
+# NAS-Bench-201: operations of a cell's edges, in the order of the benchmark's indices, and the edges' order.
+CELL_OPS = ("none", "skip", "conv1x1", "conv3x3", "avg3x3")
+CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+CELL_NODES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BlockSpec:
-    """One block. In a template any field may hold a OneOf.
+    """One block. In a template any field, and any item of `edges`, may hold a OneOf.
+
+    An operator reads some of the fields (search.blocks.table.BLOCKS says which); the others are inactive.
 
     Attributes:
-      op: the operator, a name of search.blocks.BLOCKS ("ir": MobileNetV2's inverted residual).
+      op: the operator, a name of search.blocks.table.BLOCKS ("ir": MobileNetV2's inverted residual).
       kernel_size: side of the (depthwise) kernel in pixels.
-      stride: spatial stride, 1 or 2.
+      stride: spatial stride.
       expand_ratio: hidden channels / input channels.
       out_channels: output channels before the width multiplier.
-      se_ratio: squeeze-excite channels / block input channels; 0 means no squeeze-excite.
-      activation: "relu6" or "relu".
+      se_ratio: squeeze-excite channels / block input channels ("ir3": / hidden channels); 0 means no squeeze-excite.
+      activation: one of ACTIVATIONS.
       skip: whether the input is added to the output where both have one shape.
+      groups: of grouped convolutions.
+      start_kernel_size: the universal inverted bottleneck's first depthwise kernel; 0 leaves it out.
+      padding: "same", "valid", or "explicit": half a kernel of zeros on each side, then "valid".
+      edges: a cell's operations, one of CELL_OPS for each of CELL_EDGES.
     """
 
     op: Any = "ir"
@@ -40,16 +55,31 @@ class BlockSpec:
     se_ratio: Any = 0.0
     activation: Any = "relu6"
     skip: Any = True
+    groups: Any = 1
+    start_kernel_size: Any = 0
+    padding: Any = "same"
+    edges: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.op, OPS, "op")
-        _check(self.kernel_size, KERNEL_SIZES, "kernel_size")
-        _check(self.stride, STRIDES, "stride")
+        blocks = [BLOCKS[op] for op in _values(self.op)]
+        if self._is_read("kernel_size"):
+            _check(self.kernel_size, _union(block.kernel_sizes for block in blocks), "kernel_size")
+        if self._is_read("stride"):
+            _check(self.stride, _union(block.strides for block in blocks), "stride")
         _check(self.activation, ACTIVATIONS, "activation")
         _check(self.skip, (True, False), "skip")
+        _check(self.start_kernel_size, (0, 3, 5, 7), "start_kernel_size")
+        _check(self.padding, PADDINGS, "padding")
         _check_range(self.expand_ratio, 1, 64, "expand_ratio")
         _check_whole(self.out_channels, 1, 65_536, "out_channels")
+        _check_whole(self.groups, 1, 1024, "groups")
         _check_range(self.se_ratio, 0, 1, "se_ratio")
+        if self._is_read("edges"):
+            _check_edges(self.edges)
+
+    def _is_read(self, field: str) -> bool:
+        return any(field in BLOCKS[op].fields for op in _values(self.op))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +102,21 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArchSpec:
-    """A whole network: stem convolution, stages, 1x1 head convolution, global pooling, classifier.
+    """A whole network: stem convolution, stages, 1x1 head convolution, pooling, hidden layers, classifier.
 
-    `resolution` is the input side in pixels. The channels of the stem and of the blocks are multiplied by
-    `width_multiplier` and rounded to a multiple of 8; `head_channels` and `num_classes` are taken as they are.
+    The channels of the stem and of the blocks are multiplied by `width_multiplier` and, if it is not 1, rounded to a
+    multiple of 8. Those of head and hidden layers are taken as they are.
+
+    Attributes:
+      stem_channels: of the 3x3 convolution on the image; 0 means none.
+      head_channels: of the 1x1 convolution before the pooling; 0 means none.
+      resolution: the input side in pixels.
+      stem_activation, head_activation: of the stem; of the head and the hidden layers.
+      head_units: widths of hidden layers between pooling and classifier.
+      head_norm: whether the hidden layers are normalized (else they have a bias).
+      pooling: "mean" over the image, "flatten" for none, or "scores": a classifier for each place, then the mean.
+      norm: what follows the convolutions: "bn" (batch normalization), "bias_bn" (a bias and batch normalization) or
+        "bias" (a bias alone, as after folding).
     """
 
     stem_channels: Any
@@ -85,20 +126,37 @@ class ArchSpec:
     resolution: Any = 224
     num_classes: int = 1000
     stem_stride: Any = 2
+    stem_activation: Any = "relu6"
+    head_activation: Any = "relu6"
+    head_units: tuple[Any, ...] = ()
+    head_norm: bool = False
+    pooling: str = "mean"
+    norm: str = "bn"
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise bad_value("stages", self.stages, "at least one stage")
-        _check_whole(self.stem_channels, 1, 65_536, "stem_channels")
-        _check_whole(self.head_channels, 1, 65_536, "head_channels")
+        _check_whole(self.stem_channels, 0, 65_536, "stem_channels")
+        _check_whole(self.head_channels, 0, 65_536, "head_channels")
         _check_range(self.width_multiplier, 0.05, 20, "width_multiplier")
         _check_whole(self.resolution, 8, 4096, "resolution")
         _check_whole(self.num_classes, 2, 1_000_000, "num_classes")
-        _check(self.stem_stride, STRIDES, "stem_stride")
+        _check(self.stem_stride, STEM_STRIDES, "stem_stride")
+        _check(self.stem_activation, ACTIVATIONS, "stem_activation")
+        _check(self.head_activation, ACTIVATIONS, "head_activation")
+        for units in self.head_units:
+            _check_whole(units, 1, 65_536, "head_units")
+        _check(self.head_norm, (True, False), "head_norm")
+        _check(self.pooling, POOLINGS, "pooling")
+        _check(self.norm, NORMS, "norm")
+        if self.head_norm and (self.pooling != "mean" or not self.head_units):
+            raise bad_value("head_norm", True, "False where no hidden layer follows a mean")
+        if self.head_units and self.pooling == "scores":
+            raise bad_value("head_units", self.head_units, "none where the scores are pooled")
 
     def scaled(self, channels: int) -> int:
-        """`channels` times the width multiplier, rounded to a multiple of 8."""
-        return make_divisible(channels * self.width_multiplier)
+        """`channels` times the width multiplier, rounded to a multiple of 8 unless that is 1."""
+        return channels if self.width_multiplier == 1 else make_divisible(channels * self.width_multiplier)
 
 
 def make_divisible(channels: float, divisor: int = CHANNEL_DIVISOR) -> int:
@@ -107,39 +165,82 @@ def make_divisible(channels: float, divisor: int = CHANNEL_DIVISOR) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+def cell_edges(edges: tuple[str, ...]) -> tuple[tuple[int, int, str], ...]:
+    """(source node, target node, operation) of each edge of a cell."""
+    return tuple((source, target, op) for (source, target), op in zip(CELL_EDGES, edges, strict=True))
+
+
+def cell_nodes_in_use(edges: tuple[str, ...]) -> frozenset[int]:
+    """The nodes of a cell on its paths from input to output; empty if no path leads there."""
+    used = [(source, target) for source, target, op in cell_edges(edges) if op != "none"]
+    forward, backward = {0}, {CELL_NODES - 1}
+    for source, target in used:  # in the order of their targets
+        if source in forward:
+            forward.add(target)
+    for source, target in reversed(used):
+        if target in backward:
+            backward.add(source)
+    return frozenset(forward & backward)
+
+
 def canonical(arch: ArchSpec) -> ArchSpec:
     """The same network with everything inactive taken out, so that genotypes that differ only there get one content id.
 
-    Blocks beyond the depth go; where the shapes forbid the addition, `skip` is inactive and takes the value of the next
-    block of the stage (True in the last).
+    Blocks beyond the depth go, and so does an identity that changes no shape (a stage of nothing else keeps one);
+    fields that an operator does not read take their defaults; edges on no path of a cell become "none"; where the
+    shapes forbid the addition, `skip` is inactive and takes the value of the next block of the stage (True in the
+    last).
     """
-    stages, channels = [], arch.scaled(arch.stem_channels)
+    stages, channels = [], arch.scaled(arch.stem_channels) or 3
     for stage in arch.stages:
-        active = []
-        for block in stage.active:
-            out = arch.scaled(block.out_channels)
-            active.append(block.stride == 1 and channels == out)
+        blocks, skip_is_active = [], []
+        active = [_without_inactive(block) for block in stage.active]
+        for block in active:
+            fields = BLOCKS[block.op].fields
+            out = arch.scaled(block.out_channels) if "out_channels" in fields else channels
+            keeps_shape = block.stride == 1 and channels == out
+            if block.op != "id" or not keeps_shape:
+                skip_is_active.append("skip" in fields and keeps_shape)
+                blocks.append(block)
             channels = out
-        stages.append(_canonical_stage(stage, active))
-    return ArchSpec(
-        stem_channels=arch.stem_channels,
+        stages.append(_with_canonical_skips(blocks or active[:1], skip_is_active or [False]))
+    has_units = arch.head_channels or arch.head_units or arch.pooling == "scores"
+    return dataclasses.replace(
+        arch,
         stages=tuple(stages),
-        head_channels=arch.head_channels,
         width_multiplier=float(arch.width_multiplier),
-        resolution=arch.resolution,
-        num_classes=arch.num_classes,
-        stem_stride=arch.stem_stride,
+        stem_stride=arch.stem_stride if arch.stem_channels else 1,
+        stem_activation=arch.stem_activation if arch.stem_channels else _ARCH_DEFAULTS["stem_activation"],
+        head_activation=arch.head_activation if has_units else _ARCH_DEFAULTS["head_activation"],
     )
 
 
-def _canonical_stage(stage: StageSpec, skip_is_active: list[bool]) -> StageSpec:
+@functools.lru_cache(maxsize=1 << 16)  # a search decodes the same few blocks again and again
+def _without_inactive(block: BlockSpec) -> BlockSpec:
+    read = ("op", *BLOCKS[block.op].fields)
+    values = {name: getattr(block, name) if name in read else default for name, default in _BLOCK_DEFAULTS.items()}
+    values |= {name: float(values[name]) for name in ("expand_ratio", "se_ratio")}
+    if "edges" in read:
+        nodes = cell_nodes_in_use(block.edges)
+        values["edges"] = tuple(
+            op if {source, target} <= nodes else "none" for source, target, op in cell_edges(block.edges)
+        )
+    return BlockSpec(**values)
+
+
+def _with_canonical_skips(active: list[BlockSpec], skip_is_active: list[bool]) -> StageSpec:
     blocks: list[BlockSpec] = []
     skip = True
-    for block, active in reversed(list(zip(stage.active, skip_is_active, strict=True))):
-        skip = block.skip if active else skip
-        ratios = {"expand_ratio": float(block.expand_ratio), "se_ratio": float(block.se_ratio)}
-        blocks.append(dataclasses.replace(block, skip=skip, **ratios))
+    for block, is_active in reversed(list(zip(active, skip_is_active, strict=True))):
+        if "skip" in BLOCKS[block.op].fields:
+            skip = block.skip if is_active else skip
+            block = block if block.skip == skip else dataclasses.replace(block, skip=skip)
+        blocks.append(block)
     return StageSpec(tuple(reversed(blocks)), len(blocks))
+
+
+_BLOCK_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(BlockSpec)}
+_ARCH_DEFAULTS = {field.name: field.default for field in dataclasses.fields(ArchSpec)}
 
 
 def _check(value: Any, legal: tuple[Any, ...], name: str) -> None:
@@ -159,6 +260,17 @@ def _check_range(value: Any, low: float, high: float, name: str) -> None:
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             raise bad_value(name, item, f"a number from {low:g} to {high:g}")
         in_range(name, item, low, high)
+
+
+def _check_edges(edges: Any) -> None:
+    if not isinstance(edges, tuple) or len(edges) != len(CELL_EDGES):
+        raise bad_value("edges", edges, f"{len(CELL_EDGES)} operations")
+    for edge in edges:
+        _check(edge, CELL_OPS, "edges")
+
+
+def _union(choices: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sorted(set().union(*choices)))
 
 
 def _values(value: Any) -> tuple[Any, ...]:

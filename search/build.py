@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ from core.keras_env import keras
 
 from core.errors import CandidateError
 from search.arch import ArchSpec
-from search.blocks import layers_of
+from search.keras_layers import ChannelShuffle, ChannelSlice, HardSigmoid, HardSwish, Swish
 from search.layers import Layer
+from search.lowering import layers_of
 
 # Keras' default momentum of 0.99 leaves the statistics of a short training far from the data's: such networks test at
 # chance level.
@@ -18,13 +20,13 @@ BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-3
 
 
-def build(arch: ArchSpec) -> keras.Model:
+def build(arch: ArchSpec, *, batch_norm: bool = True) -> keras.Model:
     """A functional model: float32 [batch, R, R, 3] in 0..1 -> logits [batch, num_classes].
 
-    Seed with core.keras_env.reset before, for weights that can be repeated. Raises CandidateError if the spec's shapes
-    do not fit.
+    With `batch_norm` False, convolutions have a bias instead of the normalization, as after folding. Seed with
+    core.keras_env.reset before, for weights that can be repeated. Raises CandidateError if the shapes do not fit.
     """
-    layers = layers_of(arch)
+    layers = layers_of(arch if batch_norm else dataclasses.replace(arch, norm="bias"))
     tensors = {layers[0].name: keras.Input(layers[0].out_shape, name=layers[0].name)}
     for layer in layers[1:]:
         inputs = [tensors[name] for name in layer.inputs]
@@ -40,7 +42,7 @@ def _conv(layer: Layer) -> Any:
         layer.out_shape[2],
         layer.kernel_size,
         strides=layer.stride,
-        padding="same",
+        padding=layer.padding,
         use_bias=layer.use_bias,
         kernel_initializer="he_normal",
         name=layer.name,
@@ -51,8 +53,8 @@ def _depthwise(layer: Layer) -> Any:
     return keras.layers.DepthwiseConv2D(
         layer.kernel_size,
         strides=layer.stride,
-        padding="same",
-        use_bias=False,
+        padding=layer.padding,
+        use_bias=layer.use_bias,
         depthwise_initializer="he_normal",
         name=layer.name,
     )
@@ -62,13 +64,19 @@ def _batch_norm(layer: Layer) -> Any:
     return keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=layer.name)
 
 
-def _activation(layer: Layer) -> Any:
-    # tfmot quantizes ReLU layers with a maximum, not Activation("relu6").
-    if layer.activation == "relu6":
-        return keras.layers.ReLU(6.0, name=layer.name)
-    if layer.activation == "relu":
-        return keras.layers.ReLU(name=layer.name)
-    return keras.layers.Activation(layer.activation, name=layer.name)
+# tfmot quantizes ReLU layers with a maximum, not Activation("relu6").
+_ACTIVATIONS: dict[str, Callable[[str], Any]] = {
+    "relu6": lambda name: keras.layers.ReLU(6.0, name=name),
+    "relu": lambda name: keras.layers.ReLU(name=name),
+    "sigmoid": lambda name: keras.layers.Activation("sigmoid", name=name),
+    "hard_sigmoid": lambda name: HardSigmoid(name=name),
+    "hswish": lambda name: HardSwish(name=name),
+    "swish": lambda name: Swish(name=name),
+}
+
+
+def _pool(layer: Layer, kind: Any) -> Any:
+    return kind(layer.kernel_size, strides=layer.stride, padding=layer.padding, name=layer.name)
 
 
 def _global_pool(layer: Layer) -> Any:
@@ -78,10 +86,17 @@ def _global_pool(layer: Layer) -> Any:
 _KERAS: dict[str, Callable[[Layer], Any]] = {
     "conv": _conv,
     "depthwise": _depthwise,
+    "dense": lambda layer: keras.layers.Dense(layer.out_shape[2], name=layer.name),
     "batch_norm": _batch_norm,
-    "activation": _activation,
+    "activation": lambda layer: _ACTIVATIONS[layer.activation](layer.name),
     "add": lambda layer: keras.layers.Add(name=layer.name),
     "multiply": lambda layer: keras.layers.Multiply(name=layer.name),
+    "concat": lambda layer: keras.layers.Concatenate(name=layer.name),
+    "slice": lambda layer: ChannelSlice(layer.begin, layer.out_shape[2], name=layer.name),
+    "shuffle": lambda layer: ChannelShuffle(layer.groups, name=layer.name),
+    "pad": lambda layer: keras.layers.ZeroPadding2D(layer.pixels, name=layer.name),
+    "max_pool": lambda layer: _pool(layer, keras.layers.MaxPooling2D),
+    "avg_pool": lambda layer: _pool(layer, keras.layers.AveragePooling2D),
     "global_pool": _global_pool,
-    "dense": lambda layer: keras.layers.Dense(layer.out_shape[2], name=layer.name),
+    "flatten": lambda layer: keras.layers.Flatten(name=layer.name),
 }

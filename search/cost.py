@@ -1,34 +1,60 @@
-"""What a network costs, from its spec alone: multiply-accumulates, parameters, peak activation memory."""
+"""What a network costs, from its spec alone: multiply-accumulates, parameters, memory and size of its .tflite."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.arch import ArchSpec
-from search.blocks import layers_of
 from search.layers import Layer
+from search.lowering import layers_of
+from search.tflite_plan import file_size_bytes, operators_of, peak_activation_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`macs` of one image; `params` as Keras counts them (batch norms have four per channel);
-    `peak_memory_bytes` of int8 activations, batch norms and activations being fused into their producers."""
+    """The costs of one image and of the files.
+
+    Attributes:
+      macs: multiply-accumulates of the convolutions and dense layers of one image.
+      params: as Keras counts them: a batch normalization has four per channel.
+      peak_memory_bytes: the most bytes of activations alive at once in the full-integer .tflite, as
+        search.tflite_plan.peak_activation_bytes counts them.
+      int8_size_bytes: the size of that file, estimated to a few per cent.
+    """
 
     macs: int
     params: int
     peak_memory_bytes: int
+    int8_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """What one layer adds to a network's `macs` and `params`."""
+
+    layer: Layer
+    macs: int
+    params: int
 
 
 def cost(arch: ArchSpec) -> Cost:
     """The cost of a network. Raises CandidateError if its strides do not fit."""
     layers = layers_of(arch)
-    by_name = {layer.name: layer for layer in layers}
+    costs = layer_costs(layers)
+    operators = operators_of(layers)
     return Cost(
-        macs=sum(_macs(layer, by_name) for layer in layers),
-        params=sum(_params(layer, by_name) for layer in layers),
-        peak_memory_bytes=_peak_activation_bytes(layers),
+        macs=sum(item.macs for item in costs),
+        params=sum(item.params for item in costs),
+        peak_memory_bytes=peak_activation_bytes(operators),
+        int8_size_bytes=file_size_bytes(operators),
     )
+
+
+def layer_costs(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
+    """The costs of each layer of a network."""
+    by_name = {layer.name: layer for layer in layers}
+    return tuple(LayerCost(layer, _macs(layer, by_name), _params(layer, by_name)) for layer in layers)
 
 
 def _input_channels(layer: Layer, by_name: dict[str, Layer]) -> int:
@@ -52,19 +78,3 @@ def _params(layer: Layer, by_name: dict[str, Layer]) -> int:
     if layer.kind == "depthwise":
         return layer.kernel_size**2 * channels + bias
     return 4 * channels if layer.kind == "batch_norm" else 0
-
-
-def _peak_activation_bytes(layers: tuple[Layer, ...]) -> int:
-    """The most bytes that must be alive at once: a tensor lives from its producer to its last consumer."""
-    producer: dict[str, str] = {}  # the tensor that each layer's output is stored in
-    for layer in layers:
-        fused = layer.kind in ("batch_norm", "activation")
-        producer[layer.name] = producer[layer.inputs[0]] if fused else layer.name
-    tensors = [layer for layer in layers if producer[layer.name] == layer.name]
-    order = {layer.name: index for index, layer in enumerate(tensors)}
-    last_use = dict(order)
-    for layer in tensors:
-        for name in layer.inputs:
-            last_use[producer[name]] = order[layer.name]
-    lives = [(order[layer.name], last_use[layer.name], math.prod(layer.out_shape)) for layer in tensors]
-    return max(sum(size for born, dies, size in lives if born <= now <= dies) for now in range(len(tensors)))

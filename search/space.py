@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from core.errors import UsageError, bad_value
-from search.arch import ArchSpec, canonical
+from search.arch import ArchSpec, BlockSpec, canonical
 from search.choice import OneOf
 
 Genotype = tuple[int, ...]
+_Fill = Callable[[Genotype], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +27,21 @@ class Gene:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A named template. A genotype holds one choice index per gene, in the order of `genes`."""
+    """A named template. A genotype holds one choice index per gene, in the order of `genes`.
+
+    A choice may itself hold OneOf places (a whole block, say, whose kernel size is searched): their genes follow, and
+    are inactive where another choice is taken. Their paths go on with the number of the choice.
+    """
 
     name: str
     template: ArchSpec
 
-    @cached_property
+    @property
     def genes(self) -> tuple[Gene, ...]:
         """All free choices, in template order; tied places count once, under the path of the first."""
-        found: dict[str, Gene] = {}
+        return self._plan[0]
 
-        def collect(path: str, choice: OneOf) -> Any:
-            known = found.setdefault(choice.tie or path, Gene(path, choice.choices))
-            if known.choices != choice.choices:
-                raise UsageError(f"space {self.name}: {path} is tied to {known.path} but has other choices")
-            return choice
-
-        _traverse(self.template, "", collect)
-        return tuple(found.values())
-
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """The number of genotypes (several may decode to one network)."""
         return math.prod(len(gene.choices) for gene in self.genes)
@@ -53,14 +49,7 @@ class SearchSpace:
     def decode(self, genotype: Genotype) -> ArchSpec:
         """The canonical network of a genotype. Raises UsageError if it is not one of this space."""
         self.check(genotype)
-        indices = dict(zip((gene.path for gene in self.genes), genotype, strict=True))
-        by_tie: dict[str, int] = {}
-
-        def fill(path: str, choice: OneOf) -> Any:
-            index = by_tie.setdefault(choice.tie or path, indices.get(path, -1))
-            return choice.choices[index]
-
-        return canonical(_traverse(self.template, "", fill))
+        return canonical(self._plan[1](genotype))
 
     def check(self, genotype: Genotype) -> None:
         """Raises UsageError unless there is a legal choice index for each gene."""
@@ -84,15 +73,63 @@ class SearchSpace:
             indices.append(gene.choices.index(value))
         return tuple(indices)
 
+    @functools.cached_property
+    def _plan(self) -> tuple[tuple[Gene, ...], _Fill]:
+        """The genes, and the template as a function of the genotype: it is walked once, not for each candidate."""
+        found: dict[str, tuple[int, Gene]] = {}
 
-def _traverse(node: Any, path: str, visit: Callable[[str, OneOf], Any]) -> Any:
-    """A copy of `node` in which each OneOf is replaced by `visit(path, choice)`, in the order of the fields."""
+        def place(path: str, choice: OneOf) -> int:
+            index, known = found.setdefault(choice.tie or path, (len(found), Gene(path, choice.choices)))
+            if known.choices != choice.choices:
+                raise UsageError(f"space {self.name}: {path} is tied to {known.path} but has other choices")
+            return index
+
+        fill = _plan(self.template, "", place)
+        return tuple(gene for _, gene in found.values()), fill or (lambda genotype: self.template)
+
+
+def _plan(node: Any, path: str, place: Callable[[str, OneOf], int]) -> _Fill | None:
+    """The function that fills the OneOf places of `node`, in the order of its fields; None where there are none.
+
+    `place` gives the index of a place's gene in the genotype.
+    """
     if isinstance(node, OneOf):
-        return visit(path, node)
+        index = place(path, node)
+        return _plan_of_choices(index, node.choices, path, place)
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         fields = dataclasses.fields(node)
-        values = {f.name: _traverse(getattr(node, f.name), f"{path}/{f.name}".lstrip("/"), visit) for f in fields}
-        return type(node)(**values)
+        values = [getattr(node, field.name) for field in fields]
+        parts = [_plan(v, f"{path}/{f.name}".lstrip("/"), place) for f, v in zip(fields, values, strict=True)]
+        make: Callable[..., Any] = _block if isinstance(node, BlockSpec) else type(node)
+        return _plan_of_parts(values, parts, lambda filled: make(*filled))
     if isinstance(node, tuple):
-        return tuple(_traverse(item, f"{path}/{index}", visit) for index, item in enumerate(node))
-    return node
+        return _plan_of_parts(node, [_plan(item, f"{path}/{i}", place) for i, item in enumerate(node)], tuple)
+    return None
+
+
+def _plan_of_choices(index: int, choices: Sequence[Any], path: str, place: Callable[[str, OneOf], int]) -> _Fill:
+    parts = [_plan(choice, f"{path}/{number}", place) for number, choice in enumerate(choices)]
+
+    def fill(genotype: Genotype) -> Any:
+        part = parts[genotype[index]]
+        return part(genotype) if part else choices[genotype[index]]
+
+    return fill
+
+
+def _plan_of_parts(
+    values: Sequence[Any], parts: Sequence[_Fill | None], make: Callable[[list[Any]], Any]
+) -> _Fill | None:
+    if not any(parts):
+        return None
+
+    def fill(genotype: Genotype) -> Any:
+        return make([part(genotype) if part else value for value, part in zip(values, parts, strict=True)])
+
+    return fill
+
+
+@functools.lru_cache(maxsize=1 << 16, typed=True)
+def _block(*values: Any) -> BlockSpec:
+    """A block from all its fields: made and checked once, and then the same value for all candidates."""
+    return BlockSpec(*values)

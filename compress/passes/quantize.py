@@ -1,7 +1,9 @@
 """Int8 quantization-aware training with tfmot; keeps the zeros and shared values of the passes before it.
 
 Scheme: Jacob et al. 2017, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference". With pruned and clustered layers this is what tfmot calls PQAT, CQAT and PCQAT.
+Inference". With pruned and clustered layers this is what tfmot calls PQAT, CQAT and PCQAT. The wrappers are tfmot's;
+where they stand is our own plan (compress.passes.quantize_plan): tfmot's knows neither gates, hard swish and channel
+shuffles, nor the ranges that concatenations share, and it forgets kernels that a ReLU follows directly.
 """
 
 from __future__ import annotations
@@ -14,29 +16,38 @@ from core.keras_env import keras, tf
 import numpy as np
 import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_configs import (
-    NoOpQuantizeConfig,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_layout_transform import (  # noqa: E501
-    Default8BitQuantizeLayoutTransform,
+    Default8BitOutputQuantizeConfig,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
+    Default8BitConvQuantizeConfig,
     Default8BitQuantizeConfig,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
 from compress.finetune import FineTune
-from compress.invariants import Invariants, kernel_variable, plain_name, short_name
+from compress.invariants import KERNEL_NAMES, Invariants, kernel_variable, plain_name, short_name
+from compress.passes.quantize_layers import (
+    DepthwiseBatchNormalization,
+    DepthwiseQuantizeConfig,
+    QuantizedHardSigmoid,
+    QuantizedSigmoid,
+    QuantizedSwish,
+)
+from compress.passes.quantize_plan import QuantizePlan, plan_of
 from compress.passes.tie import Tie
 from compress.recipe import QuantizeSettings
-from core.errors import CandidateError
 from search.dataset import ImageSet
+from search.keras_layers import HardSigmoid, Swish
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 64
-# Layers missing in tfmot's registry whose output simply gets a range of its own.
-OUTPUT_QUANTIZED = (keras.layers.Multiply, keras.layers.Rescaling)
-WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-# Not in the registry but fused into the convolution before them.
-FUSED = (keras.layers.BatchNormalization, keras.layers.InputLayer)
+KERNEL_CONFIGS: dict[Any, tuple[Any, str]] = {
+    keras.layers.Conv2D: (Default8BitConvQuantizeConfig, "kernel"),
+    keras.layers.DepthwiseConv2D: (DepthwiseQuantizeConfig, "depthwise_kernel"),
+    keras.layers.Dense: (Default8BitQuantizeConfig, "kernel"),
+}
+REPLACED: dict[Any, Any] = {HardSigmoid: QuantizedHardSigmoid, Swish: QuantizedSwish}
 
 
 class Quantize:
@@ -44,20 +55,22 @@ class Quantize:
 
     def __init__(self, settings: QuantizeSettings) -> None:  # nothing to set
         self._ties: dict[str, Tie] = {}
+        self._shared: tuple[tuple[str, ...], ...] = ()
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
         """The model with tfmot's quantization wrappers, their ranges calibrated on training images.
 
         Raises CandidateError naming a layer that has no integer form.
         """
-        self._ties = _ties(model, earlier)
-        scheme = _Scheme(self._ties)
-        _refuse_unsupported(model, scheme.get_quantize_registry())
-        ranges = _activation_ranges(model, fine_tune.train)
-        annotated = tfmot.quantization.keras.quantize_annotate_model(model)
-        with tfmot.quantization.keras.quantize_scope():
-            wrapped = tfmot.quantization.keras.quantize_apply(annotated, scheme)
-        _set_ranges(wrapped, ranges)
+        plan = plan_of(model)
+        self._ties, self._shared = _ties(model, earlier), plan.shared
+        ranges = _activation_ranges(model, plan, fine_tune.train)
+        wrapped = _wrapped(model, plan, self._ties)
+        variables = _range_variables(wrapped)
+        for name, values in ranges.items():
+            _assign_range(variables[name], *values)
+        _equalize(variables, self._shared)
+        _set_kernel_ranges(wrapped)
         return wrapped
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
@@ -70,62 +83,13 @@ class Quantize:
             if (tie := self._ties.get(plain_name(layer))) is not None:
                 kernel = kernel_variable(layer)
                 kernel.assign(tie.exact(kernel.numpy()))
+        _equalize(_range_variables(wrapped), self._shared)
+        _set_kernel_ranges(wrapped)
         return wrapped
 
     def promises(self) -> Invariants:
         """Nothing new: the float kernels need no property for int8."""
         return Invariants()
-
-
-class _Scheme(tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme):
-    """tfmot's default 8-bit scheme with our registry."""
-
-    def __init__(self, ties: Mapping[str, Tie]) -> None:
-        self._ties = ties
-
-    def get_quantize_registry(self) -> _Registry:
-        return _Registry(self._ties)
-
-    def get_layout_transformer(self) -> _Layout:
-        return _Layout(self.get_quantize_registry())
-
-
-class _Layout(Default8BitQuantizeLayoutTransform):
-    """tfmot's default transforms, with the kernels quantized that they forget.
-
-    To keep the range between a layer and its ReLU free, tfmot switches off everything of the layer, its kernel too.
-    Where a batch norm stands between them it does not; squeeze-excite has none.
-    """
-
-    def __init__(self, registry: _Registry) -> None:
-        self._registry = registry
-
-    def apply(self, model: keras.Model, layer_quantize_map: dict[str, Any]) -> tuple[keras.Model, dict[str, Any]]:
-        model, layer_quantize_map = super().apply(model, layer_quantize_map)
-        for layer in model.layers:
-            entry = layer_quantize_map.get(layer.name, {})
-            if isinstance(entry.get("quantize_config"), NoOpQuantizeConfig) and isinstance(layer, WITH_KERNEL):
-                config = self._registry.get_quantize_config(layer)
-                config.activation_attrs, config.quantize_output = [], False
-                entry["quantize_config"] = config
-        return model, layer_quantize_map
-
-
-class _Registry(tfmot.quantization.keras.default_8bit.Default8BitQuantizeRegistry):
-    """Gives every layer a configuration of its own (tfmot shares one among all convolutions)."""
-
-    def __init__(self, ties: Mapping[str, Tie]) -> None:
-        super().__init__()
-        self._ties = ties
-        for layer_class in OUTPUT_QUANTIZED:
-            self._layer_quantize_map[layer_class] = Default8BitQuantizeConfig([], [], True)
-
-    def get_quantize_config(self, layer: keras.layers.Layer) -> tfmot.quantization.keras.QuantizeConfig:
-        shared = super().get_quantize_config(layer)
-        config = type(shared).from_config(shared.get_config())
-        if layer.name in self._ties:
-            config.weight_quantizer = _TiedQuantizer(config.weight_quantizer, self._ties[layer.name])
-        return config
 
 
 class _TiedQuantizer:
@@ -150,35 +114,98 @@ def _ties(model: keras.Model, earlier: Invariants) -> dict[str, Tie]:
     }
 
 
-def _refuse_unsupported(model: keras.Model, registry: _Registry) -> None:
-    for layer in model.layers:
-        if not isinstance(layer, FUSED) and not registry.supports(layer):
-            raise CandidateError(
-                f"layer {layer.name!r} ({type(layer).__name__}) cannot be trained quantization-aware; use ptq instead"
-            )
+def _wrapped(model: keras.Model, plan: QuantizePlan, ties: Mapping[str, Tie]) -> keras.Model:
+    """The same graph of copied layers in quantization wrappers, after a quantization of the input."""
+    image = keras.Input(model.input_shape[1:], name=model.input_names[0])
+    quantizer = tfmot.quantization.keras.quantizers.AllValuesQuantizer(
+        num_bits=8, per_axis=False, symmetric=False, narrow_range=False
+    )
+    tensors = {id(model.input): QuantizeLayer(quantizer, name="quantize_layer")(image)}
+    for layer in model.layers[1:]:
+        config = _config(layer, plan)
+        if layer.name in ties:
+            config.weight_quantizer = _TiedQuantizer(config.weight_quantizer, ties[layer.name])
+        inputs = tf.nest.map_structure(lambda x: tensors[id(x)], layer.input)
+        tensors[id(layer.output)] = QuantizeWrapperV2(_copied(layer, plan), config)(inputs)
+    return keras.Model(image, tensors[id(model.output)], name=model.name)
 
 
-def _activation_ranges(model: keras.Model, images: ImageSet) -> dict[str, tuple[float, float]]:
-    """The range of each layer's output in the float network: mean of the batches' minima and of their maxima.
+def _config(layer: keras.layers.Layer, plan: QuantizePlan) -> Any:
+    has_range = layer.name in plan.ranges
+    if type(layer) in KERNEL_CONFIGS:
+        config_class, kernel = KERNEL_CONFIGS[type(layer)]
+        return config_class([kernel], [], has_range)
+    return Default8BitOutputQuantizeConfig(has_range)
+
+
+def _copied(layer: keras.layers.Layer, plan: QuantizePlan) -> keras.layers.Layer:
+    """A layer of the same values, of the class that is meant for quantization."""
+    layer_class: Any = REPLACED.get(type(layer), type(layer))
+    if layer.name in plan.lone_norms:
+        layer_class = DepthwiseBatchNormalization
+    elif type(layer) is keras.layers.Activation and layer.activation is keras.activations.sigmoid:
+        layer_class = QuantizedSigmoid
+    copy = layer_class.from_config(layer.get_config())
+    if layer.weights:
+        with keras.backend.name_scope(layer.name):
+            copy.build(layer.input_shape)
+        copy.set_weights(layer.get_weights())
+    return copy
+
+
+class _Extremes(keras.layers.Layer):
+    """Minimum and maximum of a tensor. A layer, so that the model that computes them keeps no other outputs."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.reduce_min(inputs), tf.reduce_max(inputs)])
+
+
+def _activation_ranges(model: keras.Model, plan: QuantizePlan, images: ImageSet) -> dict[str, tuple[float, float]]:
+    """The range of outputs in the float network: mean of the batches' minima and of their maxima.
 
     tfmot starts every range at -6..6 and moves it by a thousandth a step: a short training would end with ranges that
     still have little to do with the activations.
     """
-    outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])
+    names = sorted(plan.ranges)
+    outputs = keras.Model(model.inputs, [_Extremes()(model.get_layer(name).output) for name in names])
     extremes = []
     for start in range(0, min(len(images), CALIBRATION_IMAGES), CALIBRATION_BATCH):
         pixels = images.rgb(slice(start, start + CALIBRATION_BATCH))
-        values = outputs(tf.cast(pixels, tf.float32) / 255.0, training=False)
-        extremes.append([(float(tf.reduce_min(value)), float(tf.reduce_max(value))) for value in values])
-    means = np.mean(extremes, axis=0)
-    return {layer.name: (float(low), float(high)) for layer, (low, high) in zip(model.layers, means, strict=True)}
+        extremes.append([value.numpy() for value in outputs(tf.cast(pixels, tf.float32) / 255.0, training=False)])
+    return {name: (float(low), float(high)) for name, (low, high) in zip(names, np.mean(extremes, axis=0), strict=True)}
 
 
-def _set_ranges(wrapped: keras.Model, ranges: Mapping[str, tuple[float, float]]) -> None:
+def _range_variables(wrapped: keras.Model) -> dict[str, tuple[tf.Variable, tf.Variable]]:
+    """(minimum, maximum) of each output that has a range, by the layer's name in the plain network."""
+    found = {}
     for layer in wrapped.layers:
         variables = {short_name(variable): variable for variable in layer.weights}
-        for kind in ("output", "post_activation"):
-            if f"{kind}_min" in variables:
-                low, high = ranges[plain_name(layer)]
-                variables[f"{kind}_min"].assign(min(low, 0.0))  # int8 must hold zero exactly
-                variables[f"{kind}_max"].assign(max(high, 0.0))
+        if "output_min" in variables:
+            found[plain_name(layer)] = (variables["output_min"], variables["output_max"])
+    return found
+
+
+def _set_kernel_ranges(wrapped: keras.Model) -> None:
+    """Sets what the weight quantizers only do in a training step, for the kernels before it: symmetric ranges."""
+    for layer in wrapped.layers:
+        variables = {short_name(variable): variable for variable in layer.weights}
+        for name in KERNEL_NAMES:
+            if f"{name}_max" in variables:
+                largest = variables[f"{name}_max"]
+                channels = variables[name].numpy().reshape(-1, largest.shape.num_elements())
+                largest.assign(np.abs(channels).max(axis=0).reshape(largest.shape))
+                variables[f"{name}_min"].assign(-largest)
+
+
+def _assign_range(variables: tuple[tf.Variable, tf.Variable], low: float, high: float) -> None:
+    variables[0].assign(min(low, 0.0))  # int8 must hold zero exactly
+    variables[1].assign(max(high, 0.0))
+
+
+def _equalize(variables: Mapping[str, tuple[tf.Variable, tf.Variable]], groups: Sequence[Sequence[str]]) -> None:
+    """Widens the ranges of each group to one. In the training between, each follows its own values a little."""
+    for group in groups:
+        low = min(float(variables[name][0]) for name in group)
+        high = max(float(variables[name][1]) for name in group)
+        for name in group:
+            _assign_range(variables[name], low, high)

@@ -16,13 +16,13 @@ from search.dataset import ImageData
 from search.evaluate import Evaluator, EvaluatorFactory
 from search.front import hypervolume_share, winners
 from search.loop import run_search, search_with
+from search.named import space
 from search.objective import PARETO
 from search.oracles.strategy import Strategy
 from search.parallel import WorkerPool, threads_per_worker
 from search.pareto import front
 from search.settings import ZERO_COST, SearchConfig
 from search.space import SearchSpace
-from search.spaces import space
 from search.trials import OK, Trial
 
 

@@ -15,7 +15,7 @@ from pipeline.runner import Outcome, StageContext
 from search.build import build
 from search.dataset import ImageData
 from search.grammar import to_text
-from search.spaces import network
+from search.named import network
 from search.train import accuracy, fit, labels_supervision
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from core.errors import LitesmithError, UsageError, bad_value
 from core.spec_io import content_id
 from search.grammar import from_text
+from search.named import space as named_space
 from search.oracles.choice_space import ChoiceSpace
 from search.space import Genotype
-from search.spaces import space as named_space
 from search.tabular.table import Table
 from search.trials import OK, Trial, TrialLog
 

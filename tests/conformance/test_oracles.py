@@ -18,12 +18,12 @@ from search.choice import OneOf
 from search.cost import cost
 from search.evaluate import Candidate, Evaluation
 from search.loop import run_search
+from search.named import space
 from search.oracles import ORACLES
 from search.oracles.hyperparameters import hyperparameters
 from search.oracles.strategy import Strategy
 from search.settings import SearchConfig
 from search.space import SearchSpace
-from search.spaces import space
 from search.trials import FAILED, OK, Trial, TrialLog
 
 MAX_TRIALS = 7

@@ -14,7 +14,7 @@ from deploy import convert as conversion
 from deploy.convert import convert
 from deploy.flatbuffer import describe, read
 from deploy.interpreter import predict
-from deploy.schemes import SCHEMES
+from deploy.schemes import FULL_INTEGER, SCHEMES
 from deploy.validate import keras_scores
 from search.dataset import ImageSet
 from tests.deploy.conftest import small_network
@@ -144,3 +144,17 @@ def test_an_operation_that_litert_lacks_gives_one_line() -> None:
     with pytest.raises(CandidateError, match="cannot be converted to float32") as caught:
         convert(keras.Model(image, Determinant()(image)), "float32")
     assert "\n" not in str(caught.value)
+
+
+def test_a_dead_layer_gives_one_line(calibration: np.ndarray) -> None:
+    """Its range is nothing, so LiteRT refuses the model or ends the process: it must not come that far."""
+    image = keras.Input((28, 28, 3))
+    below_zero = keras.initializers.Constant(-100.0)
+    dead = keras.layers.ReLU()(keras.layers.Conv2D(4, 3, bias_initializer=below_zero, name="dead")(image))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(dead))
+    with pytest.raises(CandidateError) as caught:
+        convert(keras.Model(image, x, name="network"), FULL_INTEGER, calibration)
+    message = str(caught.value)
+    assert message.startswith("network: cannot be converted to full_integer: the output of network/")
+    assert message.endswith("is 0 for every calibration image, which LiteRT cannot run in int8")
+    assert "\n" not in message

@@ -12,6 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
+from search.cost import cost
+from search.grammar import from_text
+
 ROOT = Path(__file__).parents[2]
 # Usage errors must be found before TensorFlow is imported, which alone takes 4 s or more.
 INSTANT_S = 2.0
@@ -39,9 +42,8 @@ def _demo(workdir: Path, *overrides: str) -> tuple[str, ...]:
 def test_help_ends_with_0_and_names_every_command(flag: str) -> None:
     done = _run(flag)
     assert done.returncode == 0
-    assert all(
-        f"\n  {name} " in done.stdout for name in ["run", "search", "compress", "convert", "bench", "report", "status"]
-    )
+    commands = ["run", "search", "compress", "convert", "bench", "report", "status", "describe", "scale"]
+    assert all(f"\n  {name} " in done.stdout for name in commands)
 
 
 def test_no_command_shows_the_usage_and_ends_with_2() -> None:
@@ -100,6 +102,17 @@ def test_a_bad_setting_is_one_line_with_what_is_legal(tmp_path: Path, override: 
     assert not (tmp_path / "run").exists()
 
 
+def test_scale_prints_a_network_within_the_budget() -> None:
+    done = _run("scale", "--arch=mobilenet_v2", "--max_macs=500e6", "--resolution=96", "--num_classes=10")
+    assert (done.returncode, done.stderr) == (0, "")
+    (text,) = (line for line in done.stdout.splitlines() if line.startswith("input_r"))
+    scaled = from_text(text)
+    assert scaled.num_classes == 10
+    assert scaled.resolution > 96
+    # phi is a multiple of 0.01, and the depth of each stage grows in whole blocks, by a third at most here.
+    assert 0.6 * 500e6 < cost(scaled).macs <= 500e6
+
+
 def test_a_typo_is_refused_before_tensorflow_is_loaded(tmp_path: Path) -> None:
     started = time.monotonic()
     _refusal(*_demo(tmp_path / "run", "--config.search.spce=x"))
@@ -115,6 +128,15 @@ def test_a_typo_is_refused_before_tensorflow_is_loaded(tmp_path: Path) -> None:
         (("run", "--workdir=w"), ("--config",)),
         (("run", "--config=configs/nowhere.py", "--workdir=w"), ("--config", "configs/nowhere.py")),
         (("status", "--workdir=nowhere"), ("--workdir", "nowhere")),
+        (("scale",), ("--max_macs", "missing")),
+        (("scale", "--max_macs=x"), ("max_macs", "x", "number")),
+        (("scale", "--arch=vgg16", "--max_macs=1e9", "--width_multiplier=2"), ("--width_multiplier", "describe")),
+        (("scale", "--arch=vgg16", "--max_macs=1e9", "--alpha=9"), ("alpha", "9", "from 1 to 2")),
+        (("scale", "--arch=vgg16", "--max_macs=1e9", "--grid_step=0.1"), ("--grid_step", "--config")),
+        (("scale", "--arch=vgg16", "--workdir=w"), ("--config", "missing")),
+        (("scale", "--arch=vgg16", "--config=configs/demo.py"), ("--workdir", "missing")),
+        (("scale", "--config=configs/demo.py", "--workdir=w", "--alpha=1.1"), ("--alpha", "grid")),
+        (("search", "--config=configs/demo.py", "--workdir=w", "--arch=vgg16"), ("--arch", "search", "scale")),
     ],
 )
 def test_a_bad_command_is_one_line(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:

@@ -10,10 +10,10 @@ from pipeline.proxies import PROXY_IMAGES, warm_start, zero_cost_evaluator
 from search.cost import cost
 from search.dataset import ImageData, ImageSet
 from search.loop import run_search
+from search.named import space
 from search.oracles.hyperparameters import genotype
 from search.oracles.strategy import Strategy
 from search.settings import PROXY_SCORE, SearchConfig
-from search.spaces import space
 from search.trials import OK
 
 SPACE = space("mobilenet_v2_small", 28, 10)

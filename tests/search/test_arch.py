@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from core.errors import UsageError
 from core.spec_io import content_id
-from search.arch import ArchSpec, BlockSpec, StageSpec, canonical, make_divisible
-from search.blocks import layers_of
+from search.arch import OPS, ArchSpec, BlockSpec, StageSpec, canonical, make_divisible
 from search.choice import OneOf
+from search.lowering import layers_of
 
 
 def arch(*blocks: BlockSpec, depth: int | None = None, **fields: Any) -> ArchSpec:
@@ -23,15 +23,15 @@ def arch(*blocks: BlockSpec, depth: int | None = None, **fields: Any) -> ArchSpe
 
 
 BAD_BLOCKS = [
-    ("op", "conv", "one of ir"),
-    ("op", None, "one of ir"),
+    ("op", "mb", "one of " + ", ".join(OPS)),
+    ("op", None, "one of " + ", ".join(OPS)),
     ("kernel_size", 4, "one of 1, 3, 5, 7"),
     ("kernel_size", 3.0, "one of 1, 3, 5, 7"),
     ("kernel_size", True, "one of 1, 3, 5, 7"),
     ("kernel_size", "3", "one of 1, 3, 5, 7"),
     ("stride", 3, "one of 1, 2"),
     ("stride", 0, "one of 1, 2"),
-    ("activation", "swish", "one of relu6, relu"),
+    ("activation", "gelu", "one of relu6, relu, hswish, swish, linear"),
     ("skip", 1, "one of True, False"),
     ("skip", "yes", "one of True, False"),
     ("expand_ratio", 0.5, "a number from 1 to 64"),
@@ -43,6 +43,9 @@ BAD_BLOCKS = [
     ("out_channels", True, "a whole number from 1 to 65536"),
     ("se_ratio", -0.1, "a number from 0 to 1"),
     ("se_ratio", 1.1, "a number from 0 to 1"),
+    ("groups", 0, "a whole number from 1 to 1024"),
+    ("start_kernel_size", 1, "one of 0, 3, 5, 7"),
+    ("padding", "full", "one of same, valid, explicit"),
 ]
 
 
@@ -59,9 +62,17 @@ def test_bad_block_is_refused(name, value, legal, in_choice):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"stem_channels": 0}, "stem_channels: 0 is not legal; expected a whole number from 1 to 65536"),
-        ({"stem_channels": 8.5}, "stem_channels: 8.5 is not legal; expected a whole number from 1 to 65536"),
-        ({"head_channels": "8"}, "head_channels: '8' is not legal; expected a whole number from 1 to 65536"),
+        ({"stem_channels": -1}, "stem_channels: -1 is not legal; expected a whole number from 0 to 65536"),
+        ({"stem_channels": 8.5}, "stem_channels: 8.5 is not legal; expected a whole number from 0 to 65536"),
+        ({"head_channels": "8"}, "head_channels: '8' is not legal; expected a whole number from 0 to 65536"),
+        ({"head_units": (0,)}, "head_units: 0 is not legal; expected a whole number from 1 to 65536"),
+        ({"head_norm": True}, "head_norm: True is not legal; expected False where no hidden layer follows a mean"),
+        (
+            {"pooling": "scores", "head_units": (8,)},
+            "head_units: (8,) is not legal; expected none where the scores are pooled",
+        ),
+        ({"pooling": "max"}, "pooling: 'max' is not legal; expected one of mean, flatten, scores"),
+        ({"norm": "gn"}, "norm: 'gn' is not legal; expected one of bn, bias_bn, bias"),
         ({"width_multiplier": 0.0}, "width_multiplier: 0.0 is not legal; expected a number from 0.05 to 20"),
         ({"width_multiplier": math.inf}, "width_multiplier: inf is not legal; expected a number from 0.05 to 20"),
         ({"resolution": 7}, "resolution: 7 is not legal; expected a whole number from 8 to 4096"),
@@ -191,3 +202,34 @@ def test_networks_of_one_layer_list_have_one_id(first, second):
     second = dataclasses.replace(second, stem_channels=first.stem_channels, width_multiplier=first.width_multiplier)
     if content_id(canonical(first)) == content_id(canonical(second)):
         assert layers_of(first) == layers_of(second)
+
+
+def test_an_identity_that_changes_nothing_is_taken_out():
+    """Wherever it stands among the blocks of a stage; one that changes the shape is a block, and no stage is empty."""
+    wide, nothing = BlockSpec("ir", out_channels=16), BlockSpec("id", out_channels=16)
+
+    def canonical_blocks(*blocks: BlockSpec) -> tuple[BlockSpec, ...]:
+        arch = ArchSpec(16, (StageSpec(blocks, len(blocks)),), 32, resolution=32, num_classes=10)
+        return canonical(arch).stages[0].blocks
+
+    assert canonical_blocks(nothing, wide, nothing) == canonical_blocks(wide, nothing) == canonical_blocks(wide)
+    assert [block.op for block in canonical_blocks(BlockSpec("id", out_channels=24), wide)] == ["id", "ir"]
+    assert [block.op for block in canonical_blocks(BlockSpec("id", stride=2, out_channels=16), wide)] == ["id", "ir"]
+    assert canonical_blocks(nothing, nothing) == canonical_blocks(nothing)
+    assert [block.op for block in canonical_blocks(nothing)] == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "used"),
+    [
+        # 0->1, 0->2, 1->2, 0->3, 1->3, 2->3
+        (("conv3x3", "none", "none", "skip", "none", "none"), ("none", "none", "none", "skip", "none", "none")),
+        (("none", "skip", "conv3x3", "none", "conv1x1", "skip"), ("none", "skip", "none", "none", "none", "skip")),
+        (("skip",) * 6, ("skip",) * 6),
+        (("skip", "none", "skip", "none", "none", "none"), ("none",) * 6),
+    ],
+)
+def test_edges_on_no_path_of_a_cell_are_taken_out(edges, used):
+    cell = BlockSpec("cell", out_channels=16, edges=edges)
+    arch = ArchSpec(16, (StageSpec((cell,), 1),), 0, resolution=32, num_classes=10, stem_stride=1)
+    assert canonical(arch).stages[0].blocks[0].edges == used

@@ -8,12 +8,12 @@ from core.errors import UsageError
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.cost import cost
+from search.named import space
 from search.oracles import ORACLES
 from search.oracles.budget import SpecBudget, spec_budget
 from search.oracles.strategy import DRAWS, Strategy
 from search.settings import SearchConfig
 from search.space import SearchSpace
-from search.spaces import space
 
 SPACE = space("mobilenet_v2_small", 28, 10)
 # About one network in eight is within both.

@@ -12,10 +12,10 @@ import pytest
 
 from core.errors import CandidateError
 from search.arch import ArchSpec, BlockSpec, StageSpec
-from search.blocks import layers_of
 from search.build import build
 from search.cost import cost
-from search.spaces import network, space
+from search.lowering import layers_of
+from search.named import network, space
 
 
 def macs_of_model(model: keras.Model) -> int:

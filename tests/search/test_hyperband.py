@@ -13,9 +13,9 @@ from core.progress import SilentReporter
 from search.cost import cost
 from search.evaluate import Candidate, Evaluation
 from search.loop import run_search
+from search.named import space
 from search.oracles.strategy import Strategy
 from search.settings import SearchConfig, hyperband_first_bracket
-from search.spaces import space
 from search.trials import Trial
 
 SPACE = space("mobilenet_v2_small", 28, 10)

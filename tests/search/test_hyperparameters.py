@@ -8,9 +8,10 @@ import pytest
 
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
+from search.named import space
 from search.oracles.hyperparameters import genotype, hyperparameters
 from search.space import SearchSpace
-from search.spaces import SPACES, space
+from search.spaces import SPACES
 
 BLOCK = BlockSpec(kernel_size=OneOf((5, 3)), activation=OneOf(("relu", "relu6")), skip=OneOf((False,)))
 SPACE = SearchSpace("toy", ArchSpec(16, (StageSpec((BLOCK,), 1),), OneOf((32, 64, 96))))

@@ -20,11 +20,11 @@ from core.progress import SilentReporter
 from search.cost import cost
 from search.evaluate import Attempt, Candidate, Evaluation, attempt
 from search.loop import search_with
+from search.named import space
 from search.oracles import ORACLES, SEVERAL_OBJECTIVES
 from search.oracles.strategy import Strategy
 from search.settings import SearchConfig
 from search.space import SearchSpace
-from search.spaces import space
 from search.trials import Trial, TrialLog
 from tests.search import known_answers
 from tests.search.known_answers import A, B, C, D, Listed

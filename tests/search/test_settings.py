@@ -16,7 +16,7 @@ PARETO = {"objective": "pareto", "oracle": "nsga2"}
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"space": "x"}, "config.search.space: 'x' is not legal; expected one of mobilenet_v2, "),
+        ({"space": "x"}, "config.search.space: 'x' is not legal; expected one of fbnet, "),
         (
             {"oracle": "Random"},
             "config.search.oracle: 'Random' is not legal; expected one of bayesian, hyperband, ",

@@ -131,3 +131,51 @@ def test_every_genotype_decodes():
         SPACE.decode(genotype) for genotype in itertools.product(*(range(len(gene.choices)) for gene in SPACE.genes))
     ]
     assert 1 < len({content_id(arch) for arch in networks}) < len(networks) == SPACE.size
+
+
+PAIR = BlockSpec("ir", out_channels=8, expand_ratio=OneOf((2, 3)), kernel_size=OneOf((3, 5), tie="k"))
+NESTED = SearchSpace(
+    "nested",
+    ArchSpec(
+        8,
+        (
+            StageSpec((OneOf((PAIR, BlockSpec("ds", kernel_size=OneOf((3, 5), tie="k"), out_channels=8))), PAIR), 2),
+            OneOf((StageSpec((PAIR,), 1), StageSpec((BlockSpec("id", out_channels=8),), 1))),
+        ),
+        16,
+        resolution=32,
+        num_classes=10,
+    ),
+)
+
+
+def test_a_choice_may_hold_choices():
+    """Their genes follow; tied ones are shared with places outside."""
+    assert [gene.path for gene in NESTED.genes] == [
+        "stages/0/blocks/0",
+        "stages/0/blocks/0/0/kernel_size",
+        "stages/0/blocks/0/0/expand_ratio",
+        "stages/0/blocks/1/expand_ratio",
+        "stages/1",
+        "stages/1/0/blocks/0/expand_ratio",
+    ]
+    assert NESTED.size == 2**6
+    arch = NESTED.decode((0, 1, 1, 0, 0, 1))
+    first, second = arch.stages[0].blocks
+    assert (first.op, first.expand_ratio, first.kernel_size) == ("ir", 3.0, 5)
+    assert (second.expand_ratio, second.kernel_size) == (2.0, 5)
+    assert arch.stages[1].blocks[0].expand_ratio == 3.0
+
+
+def test_genes_of_a_choice_not_taken_are_inactive():
+    assert NESTED.decode((1, 0, 0, 0, 1, 0)) == NESTED.decode((1, 0, 1, 0, 1, 1))
+    assert NESTED.decode((1, 0, 0, 0, 1, 0)) != NESTED.decode((1, 1, 0, 0, 1, 0)), (
+        "the tied kernel size is another's too"
+    )
+
+
+def test_the_plan_is_made_once():
+    """Oracles decode thousands of genotypes: neither genes nor equal blocks are made again."""
+    assert NESTED.genes is NESTED.genes
+    one, other = NESTED.decode((0, 1, 1, 0, 0, 1)), NESTED.decode((0, 1, 1, 0, 1, 0))
+    assert one.stages[0].blocks[0] is other.stages[0].blocks[0]

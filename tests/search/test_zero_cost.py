@@ -12,8 +12,8 @@ from core.spec_io import content_id
 from search.build import build
 from search.cost import cost
 from search.evaluate import Candidate
+from search.named import space
 from search.settings import PROXIES, PROXY_SCORE
-from search.spaces import space
 from search.zero_cost import ZeroCostEvaluator, bounded, logsynflow, macs, naswot, params, proxy, synflow
 
 SPACE = space("mobilenet_v2_small", 28, 10)

@@ -13,6 +13,7 @@ import pytest
 from core.errors import UsageError
 from core.spec_io import content_id
 from search.grammar import to_text
+from search.named import space
 from search.oracles.axes import as_hyperparameters
 from search.oracles.gaussian_process import GaussianProcess
 from search.oracles.hyperparameters import hyperparameters
@@ -23,7 +24,6 @@ from search.oracles.task_similarity import discordant_pairs, rank_correlation, r
 from search.oracles.transfer import METHODS, TransferBayes, make, make_ensemble
 from search.oracles.transfer_surrogates import PriorSurrogate, RankingEnsemble
 from search.settings import SearchConfig
-from search.spaces import space
 from search.tabular import nasbench201
 from search.tabular.table import Table
 from search.trials import FAILED, OK, Trial, TrialLog

@@ -1,0 +1,139 @@
+"""Command `scale`: EfficientNet's compound scaling of a network to a budget; its coefficients are given, or found by
+training the baseline scaled with each point of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UsageError
+from core.progress import Reporter
+from core.spec_io import from_plain
+from core.workspace import read_json
+from pipeline.config import Config
+from pipeline.workdir import read_plan
+from search.arch import ArchSpec
+from search.cost import cost
+from search.grammar import from_text, to_text
+from search.named import network
+from search.networks import NETWORKS
+from search.scaling import Coefficients, GridPoint, Scaled, coefficient_grid, grid_search, scale_to_budget
+from search.trials import Trial
+
+DEFAULT_RESOLUTION, DEFAULT_CLASSES = 224, 1000
+GRID_STEP = 0.1
+SHOWN_POINTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRequest:
+    """What is asked for.
+
+    Attributes:
+      arch: the baseline, a network's name or its text; "" for the best of the search that WORKDIR holds.
+      max_macs, max_latency_us: the budget, at most one of them; a latency is that of the int8 model on the target of
+        the configuration's search.
+      alpha, beta, gamma: growth of depth, width and resolution; not used where the grid search finds them.
+      resolution, num_classes: of a baseline that is given by its name; by default 224 and 1000, or the data set's.
+    """
+
+    arch: str = ""
+    max_macs: float | None = None
+    max_latency_us: float | None = None
+    alpha: float = 1.2
+    beta: float = 1.1
+    gamma: float = 1.15
+    resolution: int | None = None
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_macs is not None and self.max_latency_us is not None:
+            raise UsageError("--max_macs, --max_latency_us: expected one budget, got both")
+
+
+def scale_command(request: ScaleRequest) -> list[str]:
+    """The lines that tell of the largest network within `max_macs`. Raises UsageError naming the flag at fault."""
+    if request.max_latency_us is not None:
+        raise UsageError("--max_latency_us: needs --config and --workdir, which say where and how to measure")
+    if request.max_macs is None:
+        raise UsageError("--max_macs: missing; expected the multiply-accumulates that the scaled network may have")
+    if not request.arch:
+        raise UsageError("--arch: missing; expected the name of a network or its text")
+    baseline = _baseline(request, request.arch, DEFAULT_RESOLUTION, DEFAULT_CLASSES)
+    coefficients = Coefficients(request.alpha, request.beta, request.gamma)
+    return _scaled_lines(scale_to_budget(baseline, coefficients, _macs, request.max_macs), baseline, coefficients)
+
+
+def grid_command(
+    request: ScaleRequest, config: Config, workdir: Path, reporter: Reporter, step: float = GRID_STEP
+) -> list[str]:
+    """The lines that tell of the best points of the grid, and of the baseline scaled by the best if there is a budget.
+
+    Each point is a training on `config.data`, resized to the point's resolution, with the settings of `config.search`.
+    What is finished is kept in WORKDIR/scale, and the same call goes on there. `step` is that of alpha, beta and gamma.
+    Raises UsageError for bad input and LitesmithError if no point could be trained.
+    """
+    grid = coefficient_grid(step)
+    arch = request.arch or _winner(workdir)
+    from pipeline.scale_trials import opened_trials  # brings TensorFlow
+
+    with opened_trials(config, workdir, reporter) as trials:
+        baseline = _baseline(request, arch, trials.data.resolution, trials.data.num_classes)
+        if baseline.num_classes != trials.data.num_classes:
+            raise UsageError(
+                f"--arch: a network for {baseline.num_classes} classes; expected the data set's "
+                f"{trials.data.num_classes}"
+            )
+        points = grid_search(baseline, trials.accuracy, grid)
+        lines = [f"grid search: {len(grid)} points; the best:", *map(_point_line, points[:SHOWN_POINTS])]
+        measure: Callable[[ArchSpec], float] = _macs if request.max_latency_us is None else trials.latency_us
+        budget = request.max_macs if request.max_latency_us is None else request.max_latency_us
+        if budget is not None:
+            best = points[0].coefficients
+            unit = "MACs" if request.max_latency_us is None else "us"
+            lines += _scaled_lines(scale_to_budget(baseline, best, measure, budget), baseline, best, unit)
+    return lines
+
+
+def _baseline(request: ScaleRequest, arch: str, resolution: int, num_classes: int) -> ArchSpec:
+    if arch in NETWORKS:
+        return network(arch, request.resolution or resolution, request.num_classes or num_classes)
+    for name in ("resolution", "num_classes"):
+        if getattr(request, name) is not None:
+            raise UsageError(f"--{name}: only for a network that --arch names; a network's text tells its own")
+    return from_text(arch)
+
+
+def _winner(workdir: Path) -> str:
+    """The text of the best network that the run in WORKDIR has found."""
+    for stage in read_plan(workdir):
+        path = stage.directory(workdir) / "winners.json"
+        if stage.kind == "search" and path.exists():
+            return from_plain(Trial, read_json(path)[0], str(path)).arch
+    raise UsageError(f"--arch: missing, and the run in {workdir} has no finished search; expected a network")
+
+
+def _macs(arch: ArchSpec) -> float:
+    return float(cost(arch).macs)
+
+
+def _point_line(point: GridPoint) -> str:
+    growth = point.coefficients
+    return (
+        f"  alpha {growth.alpha:g}, beta {growth.beta:g}, gamma {growth.gamma:g}: validation accuracy "
+        f"{100 * point.accuracy:.2f} %, {cost(point.arch).macs:,} MACs, resolution {point.arch.resolution}"
+    )
+
+
+def _scaled_lines(scaled: Scaled, baseline: ArchSpec, coefficients: Coefficients, unit: str = "MACs") -> list[str]:
+    computed = cost(scaled.arch)
+    depth, width = coefficients.alpha**scaled.phi, coefficients.beta**scaled.phi
+    measured = "" if unit == "MACs" else f", {scaled.cost:,.1f} {unit}"
+    return [
+        f"phi {scaled.phi:g}: depth x {depth:.2f}, width x {width:.2f}, resolution {baseline.resolution} -> "
+        f"{scaled.arch.resolution}",
+        to_text(scaled.arch),
+        f"{computed.macs:,} MACs{measured}, {computed.params:,} parameters, peak memory "
+        f"{computed.peak_memory_bytes / 1e3:,.1f} kB of int8 activations",
+    ]

@@ -1,0 +1,141 @@
+"""The trainings of a compound-scaling grid search: the finished are logged; data are kept for each resolution."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.keras_env import reset
+
+from android_bench.protocol import search_latency_us
+from android_bench.targets import resolve_target
+from core.errors import CandidateError, UsageError, one_line
+from core.progress import Reporter
+from core.spec_io import content_id, to_plain
+from core.workspace import (
+    atomic_write_bytes,
+    atomic_write_json,
+    committed_directory,
+    locked,
+    read_json,
+    remove_temporaries,
+)
+from deploy.calibration import representative_images
+from deploy.convert import convert
+from pipeline.config import Config
+from pipeline.data import fingerprint, load, prepare
+from pipeline.evaluators import SEARCH_CALIBRATION_IMAGES, TrainEvaluator
+from search.arch import ArchSpec
+from search.build import build
+from search.dataset import ImageData
+from search.evaluate import Candidate
+from search.grammar import to_text
+from search.loop import training_seed
+from search.objective import FAILED_SCORE
+from search.trials import FAILED, OK, Trial, TrialLog
+
+# What of the configuration a training's result depends on; another value needs another folder.
+_PINNED = ("epochs", "batch_size", "learning_rate", "train_images")
+
+
+@dataclass
+class ScaleTrials:
+    """Accuracies and latencies of scaled networks. `data` are the images as the configuration has them."""
+
+    config: Config
+    folder: Path
+    reporter: Reporter
+    data: ImageData = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._log = TrialLog(self.folder / "trials.jsonl")
+        self.data = self._data(self.config.data.resolution)
+
+    def accuracy(self, arch: ArchSpec) -> float:
+        """The validation accuracy (0..1) after `config.search.epochs`. Raises CandidateError if that failed, now or
+        earlier."""
+        name = content_id(arch)
+        trial = self._log.finished(name, self.config.search.epochs) or self._train(arch, name)
+        if trial.status != OK:
+            raise CandidateError(trial.reason)
+        return trial.score
+
+    def latency_us(self, arch: ArchSpec) -> float:
+        """The latency of the untrained network as a full-integer .tflite on the target of the search."""
+        search, bench = self.config.search, self.config.bench
+        data = self._data(arch.resolution)
+        reset(self.config.seed)
+        calibration = representative_images(data.train, SEARCH_CALIBRATION_IMAGES)
+        path = self.folder / f"{content_id(arch)}.tflite"
+        atomic_write_bytes(path, convert(build(arch), "full_integer", calibration).content)
+        try:
+            return search_latency_us(path, bench, resolve_target(search.target, bench, "config.search.target"))
+        finally:
+            path.unlink()
+
+    def _train(self, arch: ArchSpec, name: str) -> Trial:
+        search = dataclasses.replace(self.config.search, cost="macs", oracle="random")
+        seed = training_seed(self.config.seed, name)
+        evaluator = TrainEvaluator(search, self.config.bench, self._data(arch.resolution), self.folder, self.reporter)
+        trial = Trial(
+            index=len(self._log.trials),
+            oracle_id="",
+            genotype=(),
+            arch=to_text(arch),
+            arch_id=name,
+            epochs=search.epochs,
+            seed=seed,
+            status=FAILED,
+            score=FAILED_SCORE,
+        )
+        try:
+            found = evaluator.evaluate(Candidate(arch, name, (), seed), search.epochs)
+            trial = dataclasses.replace(
+                trial, status=OK, score=found.metrics["val_accuracy"], metrics=found.metrics, seconds=found.seconds
+            )
+        except (UsageError, OSError):  # bad input and a full disk are not the network's fault
+            raise
+        except Exception as error:  # anything that TensorFlow raises for one network must not end the search
+            trial = dataclasses.replace(trial, reason=one_line(error), seconds=dict(evaluator.seconds))
+        self._log.append(trial)
+        result = f"val {100 * trial.score:.1f} %" if trial.status == OK else f"failed: {trial.reason}"
+        self.reporter.line(f"  network {trial.index + 1}: {result}, {trial.arch}")
+        return trial
+
+    def _data(self, resolution: int | None) -> ImageData:
+        """The data set at a resolution, decoded once."""
+        config = dataclasses.replace(self.config.data, resolution=resolution)
+        folder = self.folder / f"data-{resolution or 'as-is'}"
+        if not folder.exists():
+            with committed_directory(folder) as temporary:
+                prepare(config, self.config.seed, temporary, self.reporter)
+        return load(folder)
+
+
+@contextlib.contextmanager
+def opened_trials(config: Config, workdir: Path, reporter: Reporter) -> Iterator[ScaleTrials]:
+    """Holds WORKDIR/scale for this process, where earlier trainings are.
+
+    Raises UsageError if it is in use, or if they were made with other data or settings.
+    """
+    folder = workdir / "scale"
+    pin = {
+        "seed": config.seed,
+        "data": to_plain(config.data),
+        "images": fingerprint(config.data),
+        "search": {name: getattr(config.search, name) for name in _PINNED},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--workdir: {workdir} is not writable ({error.strerror})") from error
+    with locked(folder):
+        path = folder / "settings.json"
+        if path.exists() and read_json(path) != pin:
+            raise UsageError(f"--workdir: {folder} holds trainings with other data or settings; use a new --workdir")
+        remove_temporaries(folder)
+        atomic_write_json(path, pin)
+        yield ScaleTrials(config, folder, reporter)

@@ -1,0 +1,28 @@
+"""Reference networks and search spaces by name."""
+
+from __future__ import annotations
+
+from core.registry import load
+from search.arch import ArchSpec
+from search.choice import OneOf
+from search.networks import NETWORKS
+from search.space import SearchSpace
+from search.spaces import SPACES
+
+
+def network(name: str, resolution: int, num_classes: int, width_multiplier: float = 1.0) -> ArchSpec:
+    """The named reference network for a data set.
+
+    Raises UsageError for an unknown name, a resolution too small for its strides, a width that it does not have.
+    """
+    arch: ArchSpec = load(NETWORKS, name, "network")(resolution, num_classes, width_multiplier)
+    return arch
+
+
+def space(name: str, resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """The named search space for a data set; a OneOf of resolutions is searched too.
+
+    Raises UsageError for an unknown name, and for a resolution that the space cannot have.
+    """
+    named: SearchSpace = load(SPACES, name, "search space")(resolution, num_classes)
+    return named

@@ -1,0 +1,75 @@
+"""Spaces of MobileNetV2's inverted residuals (Sandler et al. 2018, arXiv:1801.04381)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from search.arch import ArchSpec, StageSpec
+from search.choice import OneOf
+from search.networks.mobilenet_v2 import MOBILENET_V2_STAGES
+from search.space import SearchSpace
+from search.spaces.parts import choose, depths_around, searched_stage
+
+
+def mobilenet_v2(resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """Depth, channels, expand ratio, kernel size and skip of each stage around the published network."""
+    stages = tuple(
+        _stage(
+            index,
+            stride=stride,
+            depths=depths_around(repeats),
+            expand_ratios=(1,) if expand == 1 else (3, 4, 6),
+            channels=_channels_around(channels),
+        )
+        for index, (expand, channels, repeats, stride) in enumerate(MOBILENET_V2_STAGES)
+    )
+    template = ArchSpec(32, stages, 1280, 1.0, resolution, num_classes)
+    return SearchSpace("mobilenet_v2", template)
+
+
+def mobilenet_v2_small(resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """For images of 24 to 64 pixels: three resolutions, up to eleven blocks."""
+    choices: tuple[tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...] = (
+        (1, (1, 2), (1, 2), (8, 16)),
+        (1, (1, 2, 3), (2, 3, 4), (16, 24)),
+        (2, (1, 2, 3), (2, 3, 4), (24, 32, 40)),
+        (2, (1, 2, 3), (2, 3, 4), (40, 56, 64)),
+    )
+    stages = tuple(
+        _stage(index, stride=stride, depths=depths, expand_ratios=expands, channels=channels)
+        for index, (stride, depths, expands, channels) in enumerate(choices)
+    )
+    template = ArchSpec(16, stages, OneOf((96, 160)), 1.0, resolution, num_classes)
+    return SearchSpace("mobilenet_v2_small", template)
+
+
+def mobilenet_v2_small_se(resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """As mobilenet_v2_small, with squeeze-excite or without in each stage."""
+    base = mobilenet_v2_small(resolution, num_classes).template
+    stages = tuple(_with_squeeze_excite(index, stage) for index, stage in enumerate(base.stages))
+    return SearchSpace("mobilenet_v2_small_se", dataclasses.replace(base, stages=stages))
+
+
+def _channels_around(channels: int) -> tuple[int, ...]:
+    """A quarter less and a quarter more, rounded down to a multiple of 8."""
+    return tuple(sorted({max(8, channels * 3 // 4 // 8 * 8), channels, channels * 5 // 4 // 8 * 8}))
+
+
+def _stage(
+    index: int, *, stride: int, depths: Sequence[int], expand_ratios: Sequence[int], channels: Sequence[int]
+) -> StageSpec:
+    """A stage whose depth, expand ratio, kernel size, channels and skip are searched, alike for all its blocks."""
+    return searched_stage(
+        stride=stride,
+        depths=depths,
+        kernel_size=choose((3, 5, 7), f"stage{index}/kernel_size"),
+        expand_ratio=choose(expand_ratios, f"stage{index}/expand_ratio"),
+        out_channels=choose(channels, f"stage{index}/out_channels"),
+        skip=choose((True, False) if max(depths) > 1 else (True,), f"stage{index}/skip"),
+    )
+
+
+def _with_squeeze_excite(index: int, stage: StageSpec) -> StageSpec:
+    gate = OneOf((0.0, 0.25), tie=f"stage{index}/se_ratio")
+    return dataclasses.replace(stage, blocks=tuple(dataclasses.replace(block, se_ratio=gate) for block in stage.blocks))
