@@ -8,7 +8,6 @@ stock path remains for graphs that the fast one does not take, such as those wit
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,9 +57,8 @@ def convert(model: keras.Model, scheme: str, calibration: Float32 | None = None)
         raise ConversionError(f"{model.name}: a quantization-aware model converts to {FULL_INTEGER}, not to {scheme}")
     settings = _settings(scheme, None if trained_ranges else _checked(model, scheme, calibration))
     try:
-        # Whatever else the fast path trips over, the stock path decides whether the model converts.
-        with _suppressed_but_for(DeadLayerError):
-            return Converted(_fast(function, settings, trained_ranges), "fast")
+        if (content := _fast_or_none(function, settings, trained_ranges)) is not None:
+            return Converted(content, "fast")
         return Converted(_slow(model, function, settings), "slow")
     except DeadLayerError as error:
         raise DeadLayerError(f"{model.name}: cannot be converted to {scheme}: {error}") from error
@@ -68,16 +66,6 @@ def convert(model: keras.Model, scheme: str, calibration: Float32 | None = None)
         raise
     except Exception as error:
         raise ConversionError(f"{model.name}: cannot be converted to {scheme}: {one_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _suppressed_but_for(passed_on: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except passed_on:
-        raise
-    except Exception:
-        pass
 
 
 def _checked(model: keras.Model, scheme: str, calibration: Float32 | None) -> Float32 | None:
@@ -124,6 +112,15 @@ def _settings(scheme: str, calibration: Float32 | None) -> Callable[[Any], None]
 def _one_by_one(images: Float32) -> Iterator[list[Float32]]:
     for image in images:
         yield [image[np.newaxis]]
+
+
+def _fast_or_none(function: Any, apply_settings: Callable[[Any], None], trained_ranges: bool) -> bytes | None:
+    try:
+        return _fast(function, apply_settings, trained_ranges)
+    except DeadLayerError:
+        raise
+    except Exception:  # whatever else it trips over, the stock path decides whether the model converts
+        return None
 
 
 def _fast(function: Any, apply_settings: Callable[[Any], None], trained_ranges: bool) -> bytes:
