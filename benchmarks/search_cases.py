@@ -183,7 +183,7 @@ def _cases() -> dict[str, Case]:
         ),
         Case(
             "front_by_validation",
-            "The same, but the search sees the validation error alone",
+            "The same front, found by the validation error alone: hypervolume, %",
             "nasbench201",
             val,
             test,

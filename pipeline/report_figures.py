@@ -10,6 +10,7 @@ from deploy.schemes import SCHEMES
 from pipeline import report_units, report_view
 from pipeline.report_data import ArtifactReport, RunReport
 from pipeline.report_plots import BLUE, SCHEME_MARKS, VERMILLION, Bar, Dot, Pareto, Series, bars_svg, pareto_svg
+from search.settings import PROXY_SCORE
 from search.trials import OK, Trial
 
 
@@ -81,6 +82,8 @@ def _accuracy(trial: Trial) -> float:
 
 
 def _trial_series(report: RunReport, finished: Sequence[Trial], axis: _Axis) -> tuple[Series, ...]:
+    # The score of a proxy is no accuracy, and must not stand beside those of the released models.
+    finished = [trial for trial in finished if PROXY_SCORE not in trial.metrics]
     others = [trial for trial in finished if trial.index not in report.winners]
     winners = [trial for trial in finished if trial.index in report.winners]
     linked = len(report.trials) <= report_view.MAX_TRIAL_ROWS

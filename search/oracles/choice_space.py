@@ -105,7 +105,14 @@ class ChoiceSpace:
 
     def genotype(self, values: Mapping[str, Any]) -> Genotype:
         """The genotype of a configuration; an axis without a value has its default. Raises UsageError."""
-        indices = [axis.index(values[axis.name]) if axis.name in values else axis.default for axis in self.axes]
+        taken: dict[str, Any] = {}
+        indices = []
+        for axis in self.axes:  # several may have one name, of which the active one has the value
+            is_active = axis.name not in taken and all(holds(taken) for holds in axis.conditions)
+            index = axis.index(values[axis.name]) if is_active and axis.name in values else axis.default
+            if is_active:
+                taken[axis.name] = axis.values[index]
+            indices.append(index)
         return self.canonical(tuple(indices))
 
     def at(self, number: int) -> Genotype:

@@ -134,6 +134,8 @@ class Progressive(GenotypeOracle):
 
     def _grown(self, parents: list[Genotype], steps: int) -> list[Genotype]:
         """Different configurations with `steps` more axes set, or as many as there are; at most `CANDIDATES`."""
+        if not parents:  # all of the earlier level was beyond the limits
+            return []
         chosen = self.random.integers(len(parents), size=CANDIDATES)
         children = [parents[index] for index in chosen]
         for _ in range(steps):

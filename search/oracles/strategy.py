@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -56,9 +57,8 @@ class Strategy:
         self, config: SearchConfig, space: SearchSpace, seed: int, first_values: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         self._config, self._space = config, space
-        # Keras Tuner takes a seed of 0 for "no seed".
         make = load(ORACLES, config.oracle, "config.search.oracle")
-        self._oracle: keras_tuner.Oracle = make(config, hyperparameters(space), seed + 1)
+        self._oracle: keras_tuner.Oracle = make(config, hyperparameters(space), oracle_seed(seed))
         self._oracle.verbose = 0
         self._oracle.save = self._oracle._save_trial = _nothing
         self._tuner_ids = (f"tuner-{number}" for number in itertools.count())
@@ -133,6 +133,15 @@ def _limit(oracle: keras_tuner.Oracle, budget: SpecBudget) -> None:
     oracle._duplicate = lambda values: is_duplicate(values) or not budget.feasible(values)
     oracle._max_collisions = DRAWS
     oracle.max_trials = None  # it would count what is refused; the loop counts for itself
+
+
+def oracle_seed(seed: int) -> int:
+    """A seed from 1 to 2^31 for an oracle, far from those of the neighbours of `seed`.
+
+    Keras Tuner takes 0 for "no seed", and draws each hyperparameter with the seed plus its number: the searches of
+    neighbouring seeds would be almost the same.
+    """
+    return (int.from_bytes(hashlib.sha256(f"oracle/{seed}".encode()).digest()[:4], "big") >> 1) + 1
 
 
 def _nothing(*arguments: object) -> None:

@@ -37,6 +37,20 @@ def test_canonical_genotypes_are_the_configurations():
     assert all(SPACE.genotype(SPACE.values(genotype)) == genotype for genotype in GENOTYPES)
 
 
+def test_one_name_with_other_values_under_another_condition():
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        hp.Choice("size", [1, 2])
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Choice("size", ["small", "large"])
+    space = choice_space(hp)
+    assert space.genotype({"kind": "a", "size": 2}) == (0, 1, 0)
+    assert space.genotype({"kind": "b", "size": "large"}) == (1, 0, 1)
+    with pytest.raises(UsageError, match="hyperparameter size: 1 is not legal"):
+        space.genotype({"kind": "b", "size": 1})
+
+
 def test_only_active_values_are_given():
     assert SPACE.values((0, 3, 1, 2)) == {"kind": "linear", "last": 3}
     assert SPACE.canonical((0, 3, 1, 2)) == (0, 0, 0, 2)

@@ -15,6 +15,7 @@ from search.oracles.axes import as_hyperparameters
 from search.oracles.evolution import RegularizedEvolution
 from search.oracles.local_search import LocalSearch
 from search.oracles.random_search import make as make_random
+from search.oracles.strategy import oracle_seed
 from search.oracles.surrogate import SurrogateBayes
 from search.settings import SearchConfig
 from search.tabular import nasbench201, nasbench_macro
@@ -74,7 +75,8 @@ def random_results(path: Path, seeds: int) -> np.ndarray:
     table = nasbench201.read(path)
     config = SearchConfig(oracle="random", max_trials=150, cost="macs")
     asked = [
-        rows(make_random(config, as_hyperparameters(table.space), seed + 1), table, VALIDATION) for seed in range(seeds)
+        rows(make_random(config, as_hyperparameters(table.space), oracle_seed(seed)), table, VALIDATION)
+        for seed in range(seeds)
     ]
     return np.array([chosen(table, run, VALIDATION, TEST) for run in asked])
 
