@@ -12,6 +12,7 @@ from search.oracles.axes import as_hyperparameters
 from search.oracles.base import GenotypeOracle
 from search.oracles.choice_space import Axis, ChoiceSpace
 from search.oracles.random_search import make
+from search.oracles.strategy import oracle_seed
 from search.settings import SearchConfig
 from search.tabular.table import Table
 
@@ -53,7 +54,7 @@ def axes(count: int, values: int) -> ChoiceSpace:
 def random_rows(table: Table, trials: int, seed: int) -> list[int]:
     """The table's rows that Keras Tuner's own random search asks for."""
     config = SearchConfig(oracle="random", max_trials=trials, cost="macs")
-    asked = run(make(config, as_hyperparameters(table.space), seed + 1), lambda values: {"score": 0.0})
+    asked = run(make(config, as_hyperparameters(table.space), oracle_seed(seed)), lambda values: {"score": 0.0})
     return rows(table, asked)
 
 

@@ -74,10 +74,8 @@ def random_results(path: Path, seeds: int) -> np.ndarray:
     """Keras Tuner's own random search, 150 trials."""
     table = nasbench201.read(path)
     config = SearchConfig(oracle="random", max_trials=150, cost="macs")
-    asked = [
-        rows(make_random(config, as_hyperparameters(table.space), oracle_seed(seed)), table, VALIDATION)
-        for seed in range(seeds)
-    ]
+    space = as_hyperparameters(table.space)
+    asked = [rows(make_random(config, space, oracle_seed(seed)), table, VALIDATION) for seed in range(seeds)]
     return np.array([chosen(table, run, VALIDATION, TEST) for run in asked])
 
 
