@@ -71,7 +71,8 @@ def _fields(blocks: tuple[BlockSpec, ...]) -> list[str]:
     if expansions := _varying(blocks, "expand_ratio", lambda ratio: f"{ratio:g}"):
         words.append(f"expansion {expansions}")
     words += [f"stride {first.stride}"] if first.stride > 1 else []
-    words += [f"{first.groups} groups"] if first.groups > 1 else []
+    if groups := _varying([block for block in blocks if block.groups > 1], "groups", str):
+        words.append(f"{groups} groups")
     gates = _varying([block for block in blocks if block.se_ratio], "se_ratio", lambda ratio: f"{ratio:g}")
     words += [f"squeeze-excite {gates}"] if gates else []
     skips = [block.skip for block in blocks if "skip" in BLOCKS[block.op].fields]

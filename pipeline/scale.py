@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UsageError
+from core.errors import UsageError, bad_value, one_of
 from core.progress import Reporter
 from core.spec_io import from_plain
 from core.workspace import read_json
@@ -102,6 +102,8 @@ def _baseline(request: ScaleRequest, arch: str, resolution: int, num_classes: in
     for name in ("resolution", "num_classes"):
         if getattr(request, name) is not None:
             raise UsageError(f"--{name}: only for a network that --arch names; a network's text tells its own")
+    if len(arch.split()) == 1:
+        raise bad_value("--arch", arch, f"a network's text or {one_of(NETWORKS)}")
     return from_text(arch)
 
 

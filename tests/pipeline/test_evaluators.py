@@ -17,7 +17,7 @@ from core.spec_io import content_id
 from core.values import Target
 from pipeline import evaluators
 from pipeline.evaluators import TrainEvaluator
-from search.arch import ArchSpec
+from search.arch import ArchSpec, BlockSpec, StageSpec, canonical
 from search.dataset import ImageData, ImageSet
 from search.evaluate import Candidate
 from search.grammar import from_text
@@ -76,8 +76,8 @@ def test_a_measured_candidate_has_size_int8_accuracy_and_latency(data: ImageData
 
 
 def test_a_network_that_does_not_fit_its_images_is_refused(data: ImageData, tmp_path: Path) -> None:
-    stages = "+".join(["ir_r1_k3_s2_e2_c8"] * 5)
-    arch = from_text(f"input_r16_n2_w1 stem_s2_c8 {stages} head_c16")
+    block = BlockSpec(stride=2, expand_ratio=2, out_channels=8)
+    arch = canonical(ArchSpec(8, (StageSpec((block,) * 5, 5),), 16, resolution=16, num_classes=2))
     with pytest.raises(CandidateError, match="stride 2 does not fit an input of 1x1"):
         TrainEvaluator(CONFIG, BENCH, data, tmp_path).evaluate(_candidate(arch), 1)
 
