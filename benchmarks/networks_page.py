@@ -154,10 +154,16 @@ def _latency(measured: Measurement | None) -> str:
 
 def _section(entry: Entry) -> Iterator[str]:
     published = entry.described.published
-    yield f"### {entry.name}\n\n{inspect.getdoc(load(NETWORKS, entry.name, 'network'))}\n\n"
+    yield f"### {entry.name}\n\n{_told_of(entry.name)}\n\n"
     if published:
         yield f"Figures: {published.source}{'; ' + published.note if published.note else ''}.\n\n"
     yield "```text\n" + "".join(f"{line}\n" for line in entry.described.lines) + "```\n\n"
+
+
+def _told_of(name: str) -> str:
+    """The docstring of a network's function; a family's function tells of all its sizes."""
+    function = load(NETWORKS, name, "network")
+    return inspect.getdoc(getattr(function, "func", function)) or ""
 
 
 def _conditions(entries: Sequence[Entry]) -> str:

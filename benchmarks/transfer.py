@@ -3,11 +3,11 @@
     python -m benchmarks.transfer [--seeds=50] [--budget=50] [--csv=FILE]
     python -m benchmarks.transfer --real [--seeds=2] [--trials=12]
 
-On NAS-Bench-201 (../shared/data) the search chooses by the 12-epoch validation accuracy and is scored by the test
-accuracy after 200 epochs. Its past is a log of 150 random trials of another task: the validation column with noise
-(standard normal scores plus half as much noise), in random order, or negated. The warm start's pool is 500 random
-cells. Shown are the mean over seeds, and the mean gain over SurrogateBayes without a past, paired by seed, with its t.
-About 3 minutes of one idle core.
+On NAS-Bench-201 (in benchmarks.search_cases.DATA) the search chooses by the 12-epoch validation accuracy and is scored
+by the test accuracy after 200 epochs. Its past is a log of 150 random trials of another task: the validation column
+with noise (standard normal scores plus half as much noise), in random order, or negated. The warm start's pool is 500
+random cells. Shown are the mean over seeds, and the mean gain over SurrogateBayes without a past, paired by seed, with
+its t. About 3 minutes of one idle core.
 Measured after 20, 30 and 50 evaluations (alone: 93.30, 93.60, 94.10): from a noisy past +0.60, +0.50, +0.17 ("prior")
 and +0.65, +0.55, +0.24 ("ensemble"), t above 3; from a permuted one -0.02, +0.06, +0.06 and -0.02, +0.02, +0.02; from
 a negated one the same suggestions as without; warm start by logsynflow +0.43, +0.27, +0.06, by naswot -0.08, 0, -0.01.
@@ -19,6 +19,7 @@ fashion_mnist begin from it or from nothing. Needs the Debian package dataset-fa
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table as Grid
 
+from benchmarks.search_cases import DATA
+from core.errors import EXIT_DONE, EXIT_USAGE, LitesmithError, one_line
 from search.oracles.axes import as_hyperparameters
 from search.oracles.past import PastLog, from_table
 from search.oracles.proxy_start import best_first
@@ -129,7 +132,7 @@ def paired_t(gain: np.ndarray) -> float:
 
 def on_the_table(console: Console) -> None:
     """Runs every kind over all seeds and prints a row for each."""
-    table = nasbench201.read(Path("../shared/data/nasbench201_cifar10.npz"))
+    table = nasbench201.read(DATA / "nasbench201_cifar10.npz")
     budgets = sorted({20, 30, 50, _BUDGET.value} & set(range(_BUDGET.value + 1)))
     grid = Grid("search", *(f"after {budget}" for budget in budgets), title=f"NAS-Bench-201, {_SEEDS.value} seeds")
     lines, alone = ["search,seed,evaluations,test_percent"], np.zeros(0)
@@ -206,11 +209,16 @@ def _trained(data_folder: Path, log: Path, oracle: str, seed: int, past_logs: tu
     return [trial.metrics.get("val_accuracy", 0.0) for trial in trials]
 
 
-def main(argv: list[str]) -> None:
-    """Runs one of the two benchmarks."""
+def main(argv: list[str]) -> int:
+    """Runs one of the two benchmarks; 2, with one line on stderr, if its data is not there."""
     del argv
     console = Console(width=140)
-    (real if _REAL.value else on_the_table)(console)
+    try:
+        (real if _REAL.value else on_the_table)(console)
+    except LitesmithError as error:
+        print(one_line(error), file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

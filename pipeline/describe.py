@@ -136,7 +136,8 @@ def space_page(name: str, asked: Asked) -> SpacePage:
     """The page of a search space. Raises UsageError if a width multiplier is asked for, which spaces do not have."""
     if asked.width_multiplier is not None:
         raise UsageError(f"--width_multiplier: {asked.width_multiplier} is not legal; expected none for a search space")
-    found = space(name, asked.resolution or DEFAULT_RESOLUTION, asked.num_classes or DEFAULT_CLASSES)
+    values = {"resolution": DEFAULT_RESOLUTION, "num_classes": DEFAULT_CLASSES, **asked.values}
+    found = space(name, int(values["resolution"]), int(values["num_classes"]))
     return SpacePage(found, found.genes, found.size)
 
 

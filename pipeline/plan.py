@@ -1,7 +1,10 @@
 """The plan of a run: which stages there are, what each depends on, and the key under which its result is kept.
 
 A stage's key is a hash of its version, the settings it reads, the libraries' versions and the keys of its inputs. The
-plan is computed from the configuration alone, so `--dry_run` and `status` are instant.
+plan is computed from the configuration and the past logs that it names, so `--dry_run` and `status` are instant.
+
+What can fail at once comes before what trains long: a teacher's file is checked before the search, and a search, which
+refuses limits that no network keeps, begins before a teacher is trained.
 """
 
 from __future__ import annotations
@@ -14,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from compress.recipe import ClusterSettings, CompressionRecipe, PassSpec, PruneSettings, parse_recipe
-from core.errors import bad_value
+from core.errors import UsageError, bad_value
 from core.spec_io import content_id, to_plain
 from core.values import file_sha256
 from pipeline.config import Config
+from search.oracles.past import read_log
 from search.settings import SearchConfig
 
 # Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
 VERSIONS = {
     "data": 1,
-    "teacher": 1,
     "search": 2,
+    "teacher": 1,
     "float": 2,
     "pass": 2,
     "convert": 1,
@@ -46,9 +50,9 @@ TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner
 
 COMMANDS = {
     "search": ("data", "search"),
-    "compress": ("data", "teacher", "search", "float", "pass"),
-    "convert": ("data", "teacher", "search", "float", "pass", "convert", "validate"),
-    "bench": ("data", "teacher", "search", "float", "pass", "convert", "validate", "bench"),
+    "compress": ("data", "search", "teacher", "float", "pass"),
+    "convert": ("data", "search", "teacher", "float", "pass", "convert", "validate"),
+    "bench": ("data", "search", "teacher", "float", "pass", "convert", "validate", "bench"),
     "report": tuple(kind for kind in VERSIONS if kind != "release"),
     "run": tuple(VERSIONS),
 }
@@ -131,14 +135,19 @@ class _Planner:
 
 
 def make_plan(config: Config, data_fingerprint: str, teacher_fingerprint: str = "") -> Plan:
-    """The plan for a configuration; the fingerprints stand for what the files it names hold now."""
+    """The plan for a configuration; the fingerprints stand for what the files it names hold now.
+
+    Raises UsageError if a past log is not one of the configured space.
+    """
     planner = _Planner()
     seed = config.seed
     data = planner.add("data", "data", {"data": config.data, "seed": seed, "fingerprint": data_fingerprint}, ())
-    teacher = _plan_teacher(planner, config, data, teacher_fingerprint)
+    if config.teacher.file is not None:
+        _plan_teacher(planner, config, data, teacher_fingerprint)
     search_params = _search_params(config)
     keyed = {**search_params, "search": _keyed_search(config.search)}
     search = planner.add("search", "search", search_params, (data,), keyed)
+    teacher = _plan_teacher(planner, config, data, teacher_fingerprint)  # planned once
     artifacts: list[ArtifactPlan] = []
     for winner in range(config.search.num_winners):
         artifacts += _plan_winner(planner, config, winner, (data, search, *teacher))
@@ -178,13 +187,18 @@ def _keyed_search(search: SearchConfig) -> dict[str, Any]:
         if plain[name] == defaults[name]:
             del plain[name]
     if search.past_logs:
-        plain["past_logs"] = [_log_sha256(path) for path in search.past_logs]
+        plain["past_logs"] = [_log_sha256(path, search.space) for path in search.past_logs]
     return plain
 
 
-def _log_sha256(path: str) -> str:
+def _log_sha256(path: str, space_name: str) -> str:
+    """Also reads the log: the search would find it wrong too, but only when it begins."""
     if not Path(path).is_file():
         raise bad_value("config.search.past_logs", path, "the trial log of an earlier search (trials.jsonl)")
+    try:
+        read_log(Path(path), space_name)
+    except UsageError as error:
+        raise UsageError(f"config.search.past_logs: {error}") from error
     return file_sha256(path)
 
 

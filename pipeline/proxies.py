@@ -49,7 +49,7 @@ def warm_start(
 ) -> list[dict[str, Any]]:
     """The configurations to suggest first: `config.warm_start` of `config.proxy_pool` random ones, by `config.proxy`.
 
-    It depends on the configuration, the data and the seed alone, so that a resumed search begins with the same.
+    It depends on the configuration, the data and the seed alone, and on how the computer rounds the scores.
     """
     if not config.warm_start:
         return []

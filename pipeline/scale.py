@@ -3,6 +3,7 @@ training the baseline scaled with each point of a grid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,21 @@ class ScaleRequest:
     def __post_init__(self) -> None:
         if self.max_macs is not None and self.max_latency_us is not None:
             raise UsageError("--max_macs, --max_latency_us: expected one budget, got both")
+        for name in ("max_macs", "max_latency_us"):
+            budget = getattr(self, name)
+            if budget is not None and not 0 < budget < math.inf:
+                raise bad_value(f"--{name}", budget, "a number above 0")
+        try:
+            coefficients = self.coefficients
+        except UsageError as error:
+            raise UsageError(f"--{error}") from error  # it begins with the field's name
+        if coefficients.product <= 1:
+            raise UsageError("--alpha, --beta, --gamma: all are 1; expected one that is larger, else nothing is scaled")
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """Those that are given, of EfficientNet by default."""
+        return Coefficients(self.alpha, self.beta, self.gamma)
 
 
 def scale_command(request: ScaleRequest) -> list[str]:
@@ -61,8 +77,8 @@ def scale_command(request: ScaleRequest) -> list[str]:
     if not request.arch:
         raise UsageError("--arch: missing; expected the name of a network or its text")
     baseline = _baseline(request, request.arch, DEFAULT_RESOLUTION, DEFAULT_CLASSES)
-    coefficients = Coefficients(request.alpha, request.beta, request.gamma)
-    return _scaled_lines(scale_to_budget(baseline, coefficients, _macs, request.max_macs), baseline, coefficients)
+    scaled = scale_to_budget(baseline, request.coefficients, _macs, request.max_macs, "--max_macs")
+    return _scaled_lines(scaled, baseline, request.coefficients)
 
 
 def grid_command(
@@ -76,6 +92,7 @@ def grid_command(
     """
     grid = coefficient_grid(step)
     arch = request.arch or _winner(workdir)
+    _baseline(request, arch, DEFAULT_RESOLUTION, DEFAULT_CLASSES)  # refused here if malformed: reading data takes long
     from pipeline.scale_trials import opened_trials  # brings TensorFlow
 
     with opened_trials(config, workdir, reporter) as trials:
@@ -86,19 +103,32 @@ def grid_command(
                 f"{trials.data.num_classes}"
             )
         points = grid_search(baseline, trials.accuracy, grid)
-        lines = [f"grid search: {len(grid)} points; the best:", *map(_point_line, points[:SHOWN_POINTS])]
-        measure: Callable[[ArchSpec], float] = _macs if request.max_latency_us is None else trials.latency_us
-        budget = request.max_macs if request.max_latency_us is None else request.max_latency_us
-        if budget is not None:
-            best = points[0].coefficients
-            unit = "MACs" if request.max_latency_us is None else "us"
-            lines += _scaled_lines(scale_to_budget(baseline, best, measure, budget), baseline, best, unit)
+        trained = "" if len(points) == len(grid) else f", of which {len(points)} could be trained"
+        lines = [f"grid search: {len(grid)} points{trained}; the best:", *map(_point_line, points[:SHOWN_POINTS])]
+        lines += _budget_lines(request, baseline, points[0].coefficients, trials.latency_us)
     return lines
+
+
+def _budget_lines(
+    request: ScaleRequest, baseline: ArchSpec, best: Coefficients, latency_us: Callable[[ArchSpec], float]
+) -> list[str]:
+    """The lines of the baseline scaled to the budget; none without one."""
+    if request.max_latency_us is not None:
+        scaled = scale_to_budget(baseline, best, latency_us, request.max_latency_us, "--max_latency_us")
+        return _scaled_lines(scaled, baseline, best, "us")
+    if request.max_macs is not None:
+        scaled = scale_to_budget(baseline, best, _macs, request.max_macs, "--max_macs")
+        return _scaled_lines(scaled, baseline, best)
+    return []
 
 
 def _baseline(request: ScaleRequest, arch: str, resolution: int, num_classes: int) -> ArchSpec:
     if arch in NETWORKS:
-        return network(arch, request.resolution or resolution, request.num_classes or num_classes)
+        return network(
+            arch,
+            resolution if request.resolution is None else request.resolution,
+            num_classes if request.num_classes is None else request.num_classes,
+        )
     for name in ("resolution", "num_classes"):
         if getattr(request, name) is not None:
             raise UsageError(f"--{name}: only for a network that --arch names; a network's text tells its own")

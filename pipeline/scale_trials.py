@@ -26,7 +26,7 @@ from core.workspace import (
 from deploy.calibration import representative_images
 from deploy.convert import convert
 from pipeline.config import Config
-from pipeline.data import fingerprint, load, prepare
+from pipeline.data import MAX_RESOLUTION, MIN_RESOLUTION, fingerprint, load, prepare
 from pipeline.evaluators import SEARCH_CALIBRATION_IMAGES, TrainEvaluator
 from search.arch import ArchSpec
 from search.build import build
@@ -34,6 +34,7 @@ from search.dataset import ImageData
 from search.evaluate import Candidate
 from search.grammar import to_text
 from search.loop import training_seed
+from search.lowering import layers_of
 from search.objective import FAILED_SCORE
 from search.trials import FAILED, OK, Trial, TrialLog
 
@@ -57,6 +58,7 @@ class ScaleTrials:
     def accuracy(self, arch: ArchSpec) -> float:
         """The validation accuracy (0..1) after `config.search.epochs`. Raises CandidateError if that failed, now or
         earlier."""
+        _check_resolution(arch)
         name = content_id(arch)
         trial = self._log.finished(name, self.config.search.epochs) or self._train(arch, name)
         if trial.status != OK:
@@ -64,7 +66,12 @@ class ScaleTrials:
         return trial.score
 
     def latency_us(self, arch: ArchSpec) -> float:
-        """The latency of the untrained network as a full-integer .tflite on the target of the search."""
+        """The latency of the untrained network as a full-integer .tflite on the target of the search.
+
+        Raises CandidateError, before data are prepared for it, if the network cannot be built.
+        """
+        _check_resolution(arch)
+        layers_of(arch)
         search, bench = self.config.search, self.config.bench
         data = self._data(arch.resolution)
         reset(self.config.seed)
@@ -113,6 +120,13 @@ class ScaleTrials:
             with committed_directory(folder) as temporary:
                 prepare(config, self.config.seed, temporary, self.reporter)
         return load(folder)
+
+
+def _check_resolution(arch: ArchSpec) -> None:
+    """Raises CandidateError where images cannot be resized to the network's: that is not the configuration's fault."""
+    if not MIN_RESOLUTION <= arch.resolution <= MAX_RESOLUTION:
+        legal = f"a number from {MIN_RESOLUTION} to {MAX_RESOLUTION} for the images of a data set"
+        raise CandidateError(f"resolution: {arch.resolution} is not legal; expected {legal}")
 
 
 @contextlib.contextmanager

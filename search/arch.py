@@ -62,11 +62,10 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         _check(self.op, OPS, "op")
-        blocks = [BLOCKS[op] for op in _values(self.op)]
-        if self._is_read("kernel_size"):
-            _check(self.kernel_size, _union(block.kernel_sizes for block in blocks), "kernel_size")
-        if self._is_read("stride"):
-            _check(self.stride, _union(block.strides for block in blocks), "stride")
+        for field, legal in (("kernel_size", "kernel_sizes"), ("stride", "strides")):
+            reading = [BLOCKS[op] for op in _values(self.op) if field in BLOCKS[op].fields]
+            if reading:  # each choice must be legal for each operator that may read it
+                _check(getattr(self, field), _common(getattr(block, legal) for block in reading), field)
         _check(self.activation, ACTIVATIONS, "activation")
         _check(self.skip, (True, False), "skip")
         _check(self.start_kernel_size, (0, 3, 5, 7), "start_kernel_size")
@@ -156,7 +155,9 @@ class ArchSpec:
 
     def scaled(self, channels: int) -> int:
         """`channels` times the width multiplier, rounded to a multiple of 8 unless that is 1."""
-        return channels if self.width_multiplier == 1 else make_divisible(channels * self.width_multiplier)
+        if not channels or self.width_multiplier == 1:
+            return channels
+        return make_divisible(channels * self.width_multiplier)
 
 
 def make_divisible(channels: float, divisor: int = CHANNEL_DIVISOR) -> int:
@@ -220,6 +221,8 @@ def _without_inactive(block: BlockSpec) -> BlockSpec:
     read = ("op", *BLOCKS[block.op].fields)
     values = {name: getattr(block, name) if name in read else default for name, default in _BLOCK_DEFAULTS.items()}
     values |= {name: float(values[name]) for name in ("expand_ratio", "se_ratio")}
+    if block.op == "conv" and block.kernel_size == 1:  # which has nothing to pad
+        values["padding"] = _BLOCK_DEFAULTS["padding"]
     if "edges" in read:
         nodes = cell_nodes_in_use(block.edges)
         values["edges"] = tuple(
@@ -269,8 +272,9 @@ def _check_edges(edges: Any) -> None:
         _check(edge, CELL_OPS, "edges")
 
 
-def _union(choices: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(sorted(set().union(*choices)))
+def _common(choices: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    first, *others = choices
+    return tuple(choice for choice in first if all(choice in other for other in others))
 
 
 def _values(value: Any) -> tuple[Any, ...]:

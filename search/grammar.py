@@ -109,7 +109,7 @@ def _place(tokens: list[str], message: str) -> str:
 def _stage_text(stage: StageSpec) -> str:
     items: list[tuple[BlockSpec, int]] = []
     for block in stage.active:
-        if items and block == dataclasses.replace(items[-1][0], stride=1):
+        if items and items[-1][1] < MAX_REPEATS and block == dataclasses.replace(items[-1][0], stride=1):
             items[-1] = (items[-1][0], items[-1][1] + 1)
         else:
             items.append((block, 1))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from core.checks import in_range
 from core.registry import load
 from search.arch import ArchSpec
 from search.choice import OneOf
+from search.grammar import from_text, to_text
 from search.networks import NETWORKS
 from search.space import SearchSpace
 from search.spaces import SPACES
@@ -15,8 +17,9 @@ def network(name: str, resolution: int, num_classes: int, width_multiplier: floa
 
     Raises UsageError for an unknown name, a resolution too small for its strides, a width that it does not have.
     """
-    arch: ArchSpec = load(NETWORKS, name, "network")(resolution, num_classes, width_multiplier)
-    return arch
+    make = load(NETWORKS, name, "network")
+    in_range(f"{name}: width_multiplier", width_multiplier, 0.05, 20)
+    return from_text(to_text(make(resolution, num_classes, width_multiplier)))  # names the place where it does not fit
 
 
 def space(name: str, resolution: int | OneOf, num_classes: int) -> SearchSpace:

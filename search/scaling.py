@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from core.checks import in_range
 from core.errors import CandidateError, LitesmithError, UsageError, bad_value
 from core.spec_io import content_id
-from search.arch import ArchSpec, BlockSpec, StageSpec, canonical, make_divisible
+from search.arch import CHANNEL_DIVISOR, ArchSpec, BlockSpec, StageSpec, canonical, make_divisible
+from search.blocks.shuffle import BOTTLENECK_RATIO
+from search.blocks.table import BLOCKS
 
 # phi = 1 should double the multiply-accumulates. The published coefficients give 1.92.
 PRODUCT = 2.0
@@ -24,6 +26,8 @@ GRID_STEP = 0.05
 # phi is searched in steps of a hundredth (0.7 % more multiply-accumulates), within what a network of ours can be.
 PHI_STEPS = 100
 MIN_PHI, MAX_PHI = -4, 12
+# Single layers between or after blocks. A second pool would shrink the image, not deepen the network.
+UNREPEATED_OPS = frozenset({"max", "avg", "id", "bn", "reduce"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +72,32 @@ class Scaled:
 def scale(arch: ArchSpec, depth_coefficient: float, width_coefficient: float, resolution: int) -> ArchSpec:
     """The network with more (or fewer) blocks and channels for another resolution.
 
-    Channels are rounded to the nearest multiple of 8 that loses at most 10 %, the blocks of a stage up; added ones are
-    like the stage's last. EfficientNet-B0 scaled with the published coefficients is B1 to B7. Raises UsageError for
+    Channels are rounded to the nearest multiple of 8 (and of what grouped convolutions need) that loses at most 10 %,
+    the blocks of a stage up; added ones are like the stage's last. Pools, reductions and stages of a single convolution
+    are not repeated. EfficientNet-B0 scaled with the published coefficients is B1 to B7. Raises UsageError for
     coefficients outside 0.01 to 100, and if the result is not a legal network.
     """
     in_range("depth_coefficient", depth_coefficient, 0.01, 100)
     in_range("width_coefficient", width_coefficient, 0.01, 100)
+    arch = canonical(arch)  # identities that are no layers are no blocks to count
+    divisor = _channel_divisor(arch)
 
     def wide(channels: int) -> int:
         # Nothing is rounded where nothing is scaled, as in the authors' code.
-        return channels if width_coefficient == 1 or not channels else make_divisible(channels * width_coefficient)
+        if width_coefficient == 1 or not channels:
+            return channels
+        return make_divisible(channels * width_coefficient, divisor)
 
-    def block(spec: BlockSpec) -> BlockSpec:
-        return dataclasses.replace(spec, out_channels=wide(arch.scaled(spec.out_channels)))
+    def stage(spec: StageSpec) -> StageSpec:
+        blocks = _deepened(spec.active, depth_coefficient)
+        widened = (dataclasses.replace(block, out_channels=wide(arch.scaled(block.out_channels))) for block in blocks)
+        return StageSpec(tuple(widened), len(blocks))
 
-    stages = []
-    for stage in arch.stages:
-        active = stage.active
-        # 1.1 * 10 is 11.000000000000002: one block more would be the arithmetic's.
-        count = max(1, math.ceil(round(depth_coefficient * len(active), 9)))
-        added = [dataclasses.replace(active[-1], stride=1)] * (count - len(active))
-        stages.append(StageSpec(tuple(block(spec) for spec in (*active[:count], *added)), count))
     return canonical(
         dataclasses.replace(
             arch,
             stem_channels=wide(arch.scaled(arch.stem_channels)),
-            stages=tuple(stages),
+            stages=tuple(map(stage, arch.stages)),
             head_channels=wide(arch.head_channels),
             head_units=tuple(wide(units) for units in arch.head_units),
             width_multiplier=1.0,
@@ -127,70 +131,123 @@ def grid_search(
     """The baseline scaled with each point of the grid and phi = 1, best first; ties stay in the grid's order.
 
     `evaluate` gives the accuracy of a network and is called once for each: coefficients that round to one network share
-    it. Networks for which it raises CandidateError are left out; LitesmithError if none is left.
+    it. Points that give no legal network, and networks for which it raises CandidateError, are left out;
+    LitesmithError if none is left.
     """
     known: dict[str, float | None] = {}
     points = []
+    illegal = ""
     for coefficients in grid:
-        scaled = compound(arch, coefficients, 1.0)
+        try:
+            scaled = compound(arch, coefficients, 1.0)
+        except UsageError as error:
+            illegal = str(error)
+            continue
         name = content_id(scaled)
         if name not in known:
-            known[name] = _accuracy(scaled, evaluate)
+            known[name] = _or_none(scaled, evaluate)
         accuracy = known[name]
         if accuracy is not None:
             points.append(GridPoint(coefficients, scaled, accuracy))
+    if not known:
+        raise UsageError(f"grid search: none of {len(grid)} points gives a legal network: {illegal}")
     if not points:
         raise LitesmithError(f"grid search: none of {len(known)} scaled networks could be evaluated")
     return tuple(sorted(points, key=lambda point: -point.accuracy))
 
 
 def scale_to_budget(
-    arch: ArchSpec, coefficients: Coefficients, measure: Callable[[ArchSpec], float], budget: float
+    arch: ArchSpec,
+    coefficients: Coefficients,
+    measure: Callable[[ArchSpec], float],
+    budget: float,
+    where: str = "budget",
 ) -> Scaled:
     """The largest compound scaling that keeps the budget; phi is a multiple of 0.01 from -4 to 12.
 
     `measure` gives the cost of a network (multiply-accumulates, a latency), which should not fall as networks grow; it
     is called once for each. The search goes up from phi = 0 in whole steps until one costs too much (down, if the
     baseline does) and then by bisection: no network of more than about twice the budget is measured on the way up.
-    Raises UsageError if no network that can be built is small enough, CandidateError if the baseline cannot be built.
+    For a phi whose network cannot be built (CandidateError of `measure`), the next larger one that can be counts.
+    Raises UsageError, naming `where` the budget is from, if no network that can be built is small enough,
+    CandidateError if the baseline cannot be built.
     """
     if not budget > 0:
-        raise bad_value("budget", budget, "a number above 0")
+        raise bad_value(where, budget, "a number above 0")
     if coefficients.product <= 1:
         raise UsageError("alpha, beta and gamma are all 1: phi would scale nothing")
-    costs: dict[str, float] = {}
-    fitting: list[Scaled] = []
+    # The baseline is taken as it is, and its CandidateError is the caller's.
+    baseline = Scaled(0.0, arch, measure(arch))
+    seen: dict[int, Scaled | None] = {0: baseline}
+    costs: dict[str, float | None] = {content_id(arch): baseline.cost}
+
+    def at(steps: int) -> Scaled | None:
+        """The network of phi = steps / 100; None if there is none or it cannot be built."""
+        if steps not in seen:
+            seen[steps] = _measured(arch, coefficients, steps / PHI_STEPS, measure, costs)
+        return seen[steps]
 
     def fits(steps: int) -> bool:
-        """Whether phi = steps / 100 keeps the budget. What is too small to be built counts as fitting."""
-        phi = steps / PHI_STEPS
-        try:
-            scaled = arch if steps == 0 else compound(arch, coefficients, phi)
-        except UsageError:  # there is no such network
-            return steps < 0
-        name = content_id(scaled)
-        try:
-            costs[name] = cost = costs[name] if name in costs else measure(scaled)
-        except CandidateError:
-            if steps == 0:
-                raise
-            return steps < 0
-        if cost <= budget:
-            fitting.append(Scaled(phi, scaled, cost))
-        return cost <= budget
+        """Whether a network from phi = steps / 100 on keeps the budget: that is, whether the smallest does."""
+        smallest = next(filter(None, map(at, range(steps, MAX_PHI * PHI_STEPS + 1))), None)
+        return smallest is not None and smallest.cost <= budget
 
     low, high = _bracket(fits)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
+    built = [scaled for scaled in seen.values() if scaled is not None]
+    fitting = [scaled for scaled in built if scaled.cost <= budget]
     if not fitting:
-        raise UsageError(
-            f"budget: {budget:g} is too small; the least cost of a network seen is {min(costs.values()):g}"
-        )
+        least = min(scaled.cost for scaled in built)
+        raise UsageError(f"{where}: {budget:g} is too small; the least cost of a network seen is {least:g}")
     return max(fitting, key=lambda scaled: scaled.phi)
 
 
-def _accuracy(arch: ArchSpec, evaluate: Callable[[ArchSpec], float]) -> float | None:
+def _channel_divisor(arch: ArchSpec) -> int:
+    """What all channels of a network are to be multiples of: 8, and what each of its grouped convolutions divides by.
+
+    One divisor for all, because the input channels of a block are the output channels of another.
+    """
+    grouped = (block for stage in arch.stages for block in stage.active if "groups" in BLOCKS[block.op].fields)
+    needed = (block.groups * (BOTTLENECK_RATIO if block.op == "shuffle1" else 1) for block in grouped)
+    return math.lcm(CHANNEL_DIVISOR, *needed)
+
+
+def _deepened(active: tuple[BlockSpec, ...], depth_coefficient: float) -> tuple[BlockSpec, ...]:
+    """The blocks of a stage repeated; the single layers at its end stay there, and a lone convolution stays alone."""
+    size = len(active)
+    while size and active[size - 1].op in UNREPEATED_OPS:
+        size -= 1
+    blocks, end = active[:size], active[size:]
+    if not blocks or (size == 1 and blocks[0].op == "conv"):
+        return active
+    # 1.1 * 10 is 11.000000000000002: one block more would be the arithmetic's.
+    count = max(1, math.ceil(round(depth_coefficient * size, 9)))
+    added = (dataclasses.replace(blocks[-1], stride=1),) * (count - size)
+    return (*blocks[:count], *added, *end)
+
+
+def _measured(
+    arch: ArchSpec,
+    coefficients: Coefficients,
+    phi: float,
+    measure: Callable[[ArchSpec], float],
+    costs: dict[str, float | None],
+) -> Scaled | None:
+    """The scaled network and its cost, which is also put in `costs` under its content id; None if there is none."""
+    try:
+        scaled = compound(arch, coefficients, phi)
+    except UsageError:
+        return None
+    name = content_id(scaled)
+    if name not in costs:
+        costs[name] = _or_none(scaled, measure)
+    cost = costs[name]
+    return None if cost is None else Scaled(phi, scaled, cost)
+
+
+def _or_none(arch: ArchSpec, evaluate: Callable[[ArchSpec], float]) -> float | None:
     try:
         return evaluate(arch)
     except CandidateError:

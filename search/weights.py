@@ -190,7 +190,7 @@ def _read(path: Path) -> list[SourceLayer]:
         return _read_npz(path) if path.suffix == ".npz" else list(_read_h5(path))
     except LitesmithError:
         raise
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: cannot be read as trained weights: {one_line(error)}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,6 +146,16 @@ def test_missing_tables_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(search_cases, "DATA", tmp_path)
     with pytest.raises(UsageError, match=r"nasbench201_cifar10\.npz"):
         search_cases.check_data()
+
+
+def test_a_missing_table_ends_the_transfer_benchmark_in_one_line(tmp_path, monkeypatch, capsys):
+    from benchmarks import transfer  # Keras Tuner takes seconds to import
+
+    monkeypatch.setattr(transfer, "DATA", tmp_path)
+    monkeypatch.setattr(transfer, "_REAL", SimpleNamespace(value=False))
+    assert transfer.main([]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'nasbench201_cifar10.npz'}: no such file")
 
 
 def test_cases_are_frozen():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from android_bench.settings import BenchConfig
-from core.workspace import atomic_write_json
+from core.workspace import atomic_write_json, read_json
 from pipeline.data import load
 from pipeline.evaluators import TrainEvaluator, TrainEvaluatorFactory
 from pipeline.proxies import ZeroCostEvaluatorFactory, warm_start, zero_cost_evaluator
@@ -46,8 +47,8 @@ def _search(context: StageContext, config: SearchConfig, named_space: SearchSpac
         f"{config.max_trials} trials of {config.epochs} epochs{_beside(config)}"
     )
     bench = context.params.get("bench", BenchConfig())
-    log, first = scratch / "trials.jsonl", warm_start(config, named_space, data, seed, reporter)
-    strategy = Strategy(config, named_space, seed, first_values=first)
+    log = scratch / "trials.jsonl"
+    strategy = Strategy(config, named_space, seed, first_values=_first_values(context, config, named_space, data))
     if config.num_workers == 1:
         evaluator: Evaluator = (
             zero_cost_evaluator(config, data)
@@ -62,6 +63,17 @@ def _search(context: StageContext, config: SearchConfig, named_space: SearchSpac
     )
     with WorkerPool(factory, config.num_workers, scratch, reporter) as workers:
         return search_with(workers, config, named_space, strategy, log, seed=seed, reporter=reporter)
+
+
+def _first_values(
+    context: StageContext, config: SearchConfig, named_space: SearchSpace, data: ImageData
+) -> list[Mapping[str, Any]]:
+    """The warm start, computed once: elsewhere a score may be rounded otherwise, and the log would not replay."""
+    path = context.scratch / "warm_start.json"
+    if config.warm_start and not path.exists():
+        found = warm_start(config, named_space, data, context.params["seed"], context.reporter)
+        atomic_write_json(path, found)
+    return list(read_json(path)) if config.warm_start else []
 
 
 def _beside(config: SearchConfig) -> str:

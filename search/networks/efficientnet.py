@@ -27,7 +27,7 @@ _LITE_COEFFICIENTS = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8)
 
 
 def efficientnet(resolution: int, num_classes: int, width_multiplier: float = 1.0, *, size: int) -> ArchSpec:
-    """EfficientNet-B`size` (Tan & Le 2019, arXiv:1905.11946, table 1, and its authors' coefficients)."""
+    """EfficientNet-B0 to B7 (Tan & Le 2019, arXiv:1905.11946, table 1), by its authors' coefficients of a `size`."""
     width, depth = _B_COEFFICIENTS[size]
     base = arch_of(_B0, resolution, num_classes)
     width *= width_multiplier
@@ -40,7 +40,7 @@ def efficientnet(resolution: int, num_classes: int, width_multiplier: float = 1.
 
 
 def efficientnet_lite(resolution: int, num_classes: int, width_multiplier: float = 1.0, *, size: int) -> ArchSpec:
-    """EfficientNet-Lite`size`: B0 without squeeze-excite and with ReLU6, for quantization.
+    """EfficientNet-Lite0 to Lite4, `size` being the number: B0 without squeeze-excite and with ReLU6, for quantization.
 
     As its authors did (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite), stem, head
     and the depths of the first and last stage are not scaled.

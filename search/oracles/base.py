@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -20,8 +20,9 @@ from search.space import Genotype
 
 PROPOSALS = 50  # unusable proposals of a strategy in a row before the base draws a candidate itself
 DRAWS = 200  # random draws before the space is walked through
-WALK = 20_000  # most candidates walked past for one suggestion
-CACHED = 50_000  # answers of the cost model that are kept
+WALK = 20_000  # most candidates walked past for one suggestion while others are outstanding, or before the first one
+LAST_WALK = 200_000  # and most of them if the search would end otherwise
+CACHED = 50_000  # answers of the cost model that are kept, and identities
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,13 +43,21 @@ class GenotypeOracle(keras_tuner.Oracle):
 
     Any hyperparameters will do: those with steps or a continuous range are taken at finitely many values
     (search.oracles.axes), inactive ones are ignored, late ones start the strategy anew on the larger space with all
-    that is known. No configuration is suggested twice, none that `cost_model` refuses.
+    that is known. No configuration is suggested twice, none that `cost_model` refuses, none that is the same as an
+    earlier one by `identity`.
+
+    The end of a space of up to `LAST_WALK` combinations is exact: all that is left is found. In a larger one the search
+    ends when `DRAWS` random combinations and `LAST_WALK` further ones, none of them looked at before, are all refused
+    or known.
 
     Args:
       objective, max_trials, hyperparameters, allow_new_entries, tune_new_entries, max_retries_per_trial: as in
         keras_tuner.Oracle. Several objectives have a score too (the sum, as in Keras Tuner); see `objectives`.
       seed: any integer, 0 included; None is chance.
       cost_model: refuses configurations before they are suggested.
+      identity: what a configuration stands for, from the values of its active hyperparameters: of those with equal
+        identities one is suggested. Called only for feasible ones that might be suggested next. It and `cost_model` may
+        be set as attributes before the first suggestion.
       first_values: configurations to suggest first (a warm start); unusable ones are passed over.
       failed_score: a trial that reports this score or a worse one has failed.
       max_consecutive_failed_trials: as in keras_tuner.Oracle; None (the default) never gives up.
@@ -64,6 +73,7 @@ class GenotypeOracle(keras_tuner.Oracle):
         tune_new_entries: bool = True,
         seed: int | None = None,
         cost_model: CostModel | None = None,
+        identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
         first_values: Sequence[Mapping[str, Any]] = (),
         failed_score: float | None = None,
         max_retries_per_trial: int = 0,
@@ -83,6 +93,7 @@ class GenotypeOracle(keras_tuner.Oracle):
             self.seed: int = seed  # Keras Tuner takes 0 for "no seed"
         self.random = np.random.default_rng(self.seed)
         self.cost_model = cost_model
+        self.identity = identity
         self.failed_score = failed_score
         self.space = ChoiceSpace(())
         self.finished: list[Finished] = []
@@ -90,7 +101,9 @@ class GenotypeOracle(keras_tuner.Oracle):
         self.scores: dict[Genotype, float | None] = {}
         self._first_values = deque(first_values)
         self._seen: set[Genotype] = set()
+        self._seen_identities: set[Hashable] = set()
         self._feasible: dict[Genotype, bool] = {}
+        self._identities: dict[Genotype, Hashable] = {}
         self._walked = 0
         self._walk_start: float | None = None
         self._failures = 0
@@ -111,7 +124,10 @@ class GenotypeOracle(keras_tuner.Oracle):
         """Called once for each finished trial, in the order of completion; `score` is None if it failed."""
 
     def _refused(self, genotype: Genotype) -> None:
-        """Called for a proposal that was tried before (its score is in `scores` if known) or is not feasible."""
+        """Called for a proposal that was tried before (its score is in `scores` if known) or is not feasible.
+
+        It may also be the same as an earlier one by `identity`; then it has no score.
+        """
 
     def _reset(self) -> None:
         """Forgets everything learned: `space` is new. All finished trials are told again next."""
@@ -140,14 +156,18 @@ class GenotypeOracle(keras_tuner.Oracle):
         return known
 
     def usable(self, genotype: Genotype) -> bool:
-        """Whether a canonical genotype may be suggested: never suggested before, and feasible."""
-        return genotype not in self._seen and self.feasible(genotype)
+        """Whether a canonical genotype may be suggested: feasible, and neither it nor its like was suggested before."""
+        if genotype in self._seen or not self.feasible(genotype):
+            return False
+        return self.identity is None or self._identity(genotype) not in self._seen_identities
 
     def sample(self) -> Genotype | None:
         """A random usable genotype; None if there is none left.
 
         After `DRAWS` unusable draws it walks through the whole space once, in an order that visits every combination,
-        so that the end of a small space is found exactly. Raises UsageError if nothing at all is feasible.
+        so that the end of a small space is found exactly. While results are outstanding None may also mean that the
+        next `WALK` combinations were not usable; the walk goes on when it is asked again. If none is outstanding
+        `LAST_WALK` combinations were not. Raises UsageError if nothing at all is feasible.
         """
         for _ in range(DRAWS):
             genotype = self.space.random(self.random)
@@ -175,7 +195,7 @@ class GenotypeOracle(keras_tuner.Oracle):
         if genotype is None:
             return {"status": "IDLE" if self.pending and self._error is None else "STOPPED"}
         self.pending[trial_id] = genotype
-        self._seen.add(genotype)
+        self._see(genotype)
         return {"status": "RUNNING", "values": self.space.values(genotype)}
 
     def score_trial(self, trial: Trial) -> None:
@@ -202,8 +222,9 @@ class GenotypeOracle(keras_tuner.Oracle):
             self._finish(ended, self.pending.pop(ended.trial_id))
 
     def get_state(self) -> dict[str, Any]:
-        """As in keras_tuner.Oracle, with the random state."""
-        return super().get_state() | {"random": self.random.bit_generator.state, "walked": self._walked}
+        """As in keras_tuner.Oracle, with the random state and the place in the walk."""
+        walk = {"walked": self._walked, "walk_start": self._walk_start}
+        return super().get_state() | {"random": self.random.bit_generator.state} | walk
 
     def set_state(self, state: dict[str, Any]) -> None:
         """As in keras_tuner.Oracle; the strategy is told all finished trials again."""
@@ -211,7 +232,7 @@ class GenotypeOracle(keras_tuner.Oracle):
         self.random.bit_generator.state = state["random"]
         self._known_axes = -1
         self._refresh()
-        self._walked = state["walked"]
+        self._walked, self._walk_start = state["walked"], state["walk_start"]
 
     def _check_consecutive_failures(self) -> None:
         """Looks at the latest trials only; Keras Tuner's would raise for ever after."""
@@ -242,22 +263,36 @@ class GenotypeOracle(keras_tuner.Oracle):
         size = self.space.size
         if self._walk_start is None:
             self._walk_start = float(self.random.random())
-        start, stride = int(self._walk_start * size), max(1, round(size * 0.618))
+        # In integers: a size may be beyond the largest float.
+        start, stride = int(self._walk_start * 2**53) * size >> 53, max(1, size * 618 // 1000)
         while math.gcd(stride, size) > 1:
             stride += 1
-        for _ in range(WALK):
-            if self._walked == size:
-                break
+        most = WALK if self.pending or not self._seen else LAST_WALK
+        for _ in range(min(most, size - self._walked)):
             genotype = self.space.at((start + stride * self._walked) % size)
             self._walked += 1
             if self.usable(genotype):
                 return genotype
         if not self._seen:
+            total = size if size < 10**15 else f"1e{round(math.log10(size))}"
             raise UsageError(
-                f"cost model: it refused all of {self._walked + DRAWS} candidates that were tried, of {size}; expected "
-                "a limit that some candidate meets"
+                f"cost model: it refused all of {self._walked + DRAWS} candidates that were tried, of {total}; "
+                "expected a limit that some candidate meets"
             )
         return None
+
+    def _identity(self, genotype: Genotype) -> Hashable:
+        if self.identity is not None and genotype not in self._identities:
+            if len(self._identities) >= CACHED:
+                self._identities.clear()
+            self._identities[genotype] = self.identity(self.space.values(genotype))
+        return self._identities[genotype]
+
+    def _see(self, genotype: Genotype) -> None:
+        """Neither this genotype nor its like is suggested from now on."""
+        self._seen.add(genotype)
+        if self.identity is not None:
+            self._seen_identities.add(self._identity(genotype))
 
     def _refresh(self) -> None:
         """Takes up hyperparameters that came to light since the last call."""
@@ -267,8 +302,11 @@ class GenotypeOracle(keras_tuner.Oracle):
         self.space = choice_space(self.hyperparameters)
         self._walked, self._walk_start = 0, None
         self._feasible.clear()
+        self._identities.clear()
         genotypes = {key: self.space.genotype(trial.hyperparameters.values) for key, trial in self.trials.items()}
-        self._seen = set(genotypes.values())
+        self._seen, self._seen_identities = set(), set()
+        for genotype in genotypes.values():
+            self._see(genotype)
         ended = [key for key in dict.fromkeys(self.end_order) if key not in self.pending]
         self.pending = {key: genotypes[key] for key in self.start_order if key not in ended}
         self.finished, self.scores = [], {}
@@ -278,7 +316,8 @@ class GenotypeOracle(keras_tuner.Oracle):
 
     def _finish(self, trial: Trial, genotype: Genotype) -> None:
         score = self._score(trial)
-        metrics = {name: float(trial.metrics.get_last_value(name)) for name in trial.metrics.metrics}
+        last = {name: trial.metrics.get_last_value(name) for name in trial.metrics.metrics}
+        metrics = {name: float(value) for name, value in last.items() if value is not None}
         self.finished.append(Finished(genotype, score, metrics))
         self.scores[genotype] = score
         self._learn(genotype, score, metrics)

@@ -32,8 +32,9 @@ def make(config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, see
 class LocalSearch(GenotypeOracle):
     """Moves to the first better neighbour (the paper's query-until-lower); at a local optimum it starts again.
 
-    A start is the best of `initial_points` random trials. When all neighbours of the current point are outstanding,
-    further suggestions belong to the next start, so that no worker waits.
+    A start is the best of `initial_points` random trials. The trials of a warm start (`first_values`) count among those
+    of the first start, and so do results that are told again when the space has grown. When all neighbours of the
+    current point are outstanding, further suggestions belong to the next start, so that no worker waits.
 
     Args:
       initial_points: random trials at each start.
@@ -52,12 +53,14 @@ class LocalSearch(GenotypeOracle):
         self._queue: list[Genotype] = []
 
     def _learn(self, genotype: Genotype, score: float | None, metrics: Mapping[str, float]) -> None:
-        if genotype in self._starts:
+        if genotype in self._starts or self._current is None:
             self._starts[genotype] = True
         elif self._current is not None and score is not None and score > self._current[1]:
             self._move(genotype, score)
 
     def _propose(self) -> Genotype | None:
+        if self._current is None:  # what is outstanding are starts, a warm start's too
+            self._starts = dict.fromkeys(self.pending.values(), False) | self._starts
         while True:
             while self._queue:
                 genotype = self._queue.pop()

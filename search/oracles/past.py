@@ -79,12 +79,16 @@ def from_table(table: Table, column: str, rows: Iterable[int], *, name: str = ""
 def read_log(path: Path, space_name: str) -> PastLog:
     """A trial log (trials.jsonl) of a search over the named space, on any data set.
 
-    Raises UsageError if there is no such file, or if it is of another space: every trial's network must be what its
-    genotype stands for in this one, at the data set's own resolution and number of classes.
+    Raises UsageError if there is no such file, if it is no trial log, if its trials are too few, or if it is of another
+    space: every trial's network must be what its genotype stands for in this one, at the data set's own resolution and
+    number of classes.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the trial log of an earlier search (trials.jsonl)")
-    trials = _longest(TrialLog(path).trials)
+    try:
+        trials = _longest(TrialLog(path).trials)
+    except LitesmithError as error:
+        raise UsageError(f"{path}: not a trial log ({error})") from error
     configurations = tuple(_values(trial, space_name, path) for trial in trials)
     return PastLog(str(path), configurations, tuple(t.score if t.status == OK else None for t in trials))
 

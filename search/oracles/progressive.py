@@ -186,7 +186,7 @@ class Progressive(GenotypeOracle):
         anywhere = [self.space.random(self.random) for _ in near]
         self._queue = [one for one in dict.fromkeys((*near, *further, *anywhere)) if one not in self._seen]
         self._rank()
-        return next((one for one in reversed(self._queue) if self.feasible(one)), None) or self.sample()
+        return next((one for one in reversed(self._queue) if self.usable(one)), None) or self.sample()
 
 
 def _gaussian_process(encoder: Encoder) -> Surrogate:

@@ -15,7 +15,9 @@ from search.space import Genotype
 
 Score = Callable[[Mapping[str, Any]], float]
 
-DRAWS = 50  # for each candidate of the pool: after that many the space is taken to hold no more
+# A tight limit refuses nearly all, and a cost takes milliseconds: after this many the pool is taken as it is.
+DRAWS = 1000
+DRAWS_PER_CANDIDATE = 10
 
 
 def best_first(
@@ -23,22 +25,31 @@ def best_first(
 ) -> list[dict[str, Any]]:
     """The `count` best of `pool` different random configurations, best first: hyperparameter values by name.
 
+    The pool is smaller where the space or the limits leave fewer, or too few to be found by drawing; it may be empty.
+
     Args:
       score: of a configuration, larger is better: a zero-cost proxy, a column of a table, a cost with its sign changed.
         One without a finite score, or for which it raises CandidateError, is passed over.
-      cost_model: refuses configurations before they are scored.
+      cost_model: refuses configurations before they are scored; each is asked for once.
     """
-    random = np.random.default_rng(seed)
-    drawn: dict[Genotype, None] = {}
-    for _ in range(DRAWS * pool):
-        genotype = space.random(random)
-        if genotype not in drawn and (cost_model is None or cost_model.feasible(space.values(genotype))):
-            drawn[genotype] = None
-        if len(drawn) == pool:
-            break
+    drawn = _pool(space, pool, np.random.default_rng(seed), cost_model)
     scored = [(_score(score, space.values(genotype)), genotype) for genotype in drawn]
     ranked = sorted((pair for pair in scored if pair[0] is not None), key=lambda pair: -(pair[0] or 0.0))
     return [space.values(genotype) for _, genotype in ranked[:count]]
+
+
+def _pool(space: ChoiceSpace, count: int, random: np.random.Generator, cost_model: CostModel | None) -> list[Genotype]:
+    """Up to `count` different genotypes within the limits, in the order in which they were drawn."""
+    is_within: dict[Genotype, bool] = {}
+    found = 0
+    for _ in range(DRAWS + DRAWS_PER_CANDIDATE * count):
+        if found == count or len(is_within) >= space.size:
+            break
+        genotype = space.random(random)
+        if genotype not in is_within:
+            is_within[genotype] = cost_model is None or cost_model.feasible(space.values(genotype))
+            found += is_within[genotype]
+    return [genotype for genotype, within in is_within.items() if within]
 
 
 def _score(score: Score, values: Mapping[str, Any]) -> float | None:

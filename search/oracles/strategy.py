@@ -17,6 +17,7 @@ from keras_tuner.engine.trial import Trial
 
 from core.errors import UsageError
 from core.registry import load
+from core.spec_io import content_id
 from search.objective import FAILED_SCORE, PARETO
 from search.oracles import ORACLES
 from search.oracles.base import GenotypeOracle
@@ -46,6 +47,8 @@ class Strategy:
     Keras Tuner would save its state after every trial. It is not resumed from there: the trial log is replayed into a
     fresh oracle, because BayesianOptimization's random state is not among what Keras Tuner saves.
 
+    Our oracles suggest no network twice, though many genotypes may stand for it.
+
     Candidates beyond the limits of the configuration are never suggested. Our oracles refuse them themselves. Keras
     Tuner's take them for drawn before when they draw at random; when they calculate they are told at once that the
     candidate failed, and asked again, and at last a random one takes the place of what they suggest.
@@ -67,6 +70,7 @@ class Strategy:
         self._knows_limits = isinstance(self._oracle, GenotypeOracle)
         if self._knows_limits:
             self._oracle.cost_model = self._budget
+            self._oracle.identity = lambda values: content_id(space.decode(genotype(space, values)))
             self._oracle.suggest_first(first_values)
         elif self._budget is not None:
             _limit(self._oracle, self._budget)

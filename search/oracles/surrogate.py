@@ -90,8 +90,8 @@ class SurrogateBayes(GenotypeOracle):
         """The new candidate with the largest acquisition."""
         pool = self._pool()
         preferred = np.argsort(-self._prefer(pool), kind="stable") if pool else ()
-        # Feasibility last: it may cost more than everything else.
-        return next((pool[index] for index in preferred if self.feasible(pool[index])), None) or self.sample()
+        # Feasibility and identity last: they may cost more than everything else.
+        return next((pool[index] for index in preferred if self.usable(pool[index])), None) or self.sample()
 
     def _prefer(self, pool: list[Genotype]) -> Array:
         """The acquisition of each candidate."""

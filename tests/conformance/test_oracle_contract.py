@@ -237,6 +237,15 @@ def test_few_feasible_points_are_all_found(ours):
     assert len(Search(oracle).run().suggested) == 5
 
 
+def test_of_each_identity_one_is_suggested(ours):
+    """By the sum of its values: 17 different ones, of which 0 and 16 have but one point of 625."""
+    oracle = make(ours, flat)
+    oracle.identity = lambda values: sum(values.values())
+    search = Search(oracle).run()
+    assert sorted(sum(values.values()) for values in search.suggested.values()) == list(range(17))
+    assert search.suggest() == "STOPPED"
+
+
 def test_an_impossible_limit_is_said_so(ours):
     oracle = make(ours, flat)
     oracle.cost_model = Limit(("a",), -1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -17,7 +16,6 @@ from search.grammar import from_text
 
 ROOT = Path(__file__).parents[2]
 # Usage errors must be found before TensorFlow is imported, which alone takes 4 s or more.
-INSTANT_S = 2.0
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -102,6 +100,12 @@ def test_a_bad_setting_is_one_line_with_what_is_legal(tmp_path: Path, override: 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_bad_past_log_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    overrides = ("--config.search.oracle=transfer", "--config.search.past_logs=README.md", "--dry_run")
+    line = _refusal(*_demo(tmp_path / "run", *overrides))
+    assert "config.search.past_logs: README.md: not a trial log (" in line
+
+
 def test_scale_prints_a_network_within_the_budget() -> None:
     done = _run("scale", "--arch=mobilenet_v2", "--max_macs=500e6", "--resolution=96", "--num_classes=10")
     assert (done.returncode, done.stderr) == (0, "")
@@ -114,9 +118,13 @@ def test_scale_prints_a_network_within_the_budget() -> None:
 
 
 def test_a_typo_is_refused_before_tensorflow_is_loaded(tmp_path: Path) -> None:
-    started = time.monotonic()
-    _refusal(*_demo(tmp_path / "run", "--config.search.spce=x"))
-    assert time.monotonic() - started < INSTANT_S
+    command = [sys.executable, "-X", "importtime", "-m", "pipeline.main"]
+    arguments = _demo(tmp_path / "run", "--config.search.spce=x")
+    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    *imported, line = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("litesmith: ")) == (2, True)
+    assert any(entry.endswith("pipeline.config") for entry in imported)
+    assert not any(entry.endswith(("tensorflow", "tf_keras", "keras_tuner")) for entry in imported)
 
 
 @pytest.mark.parametrize(

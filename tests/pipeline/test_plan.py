@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from compress.recipe import CompressConfig
+from core.errors import UsageError
 from core.spec_io import content_id, to_plain
 from pipeline.config import Config, TeacherConfig
-from pipeline.plan import COMMANDS, VERSIONS, make_plan, tool_versions
+from pipeline.plan import COMMANDS, VERSIONS, Plan, make_plan, tool_versions
+from search.grammar import to_text
+from search.named import space
 from search.settings import SearchConfig
+from search.trials import OK, Trial, TrialLog
 
 
 def _plan(**changes: object):  # type: ignore[no-untyped-def]
@@ -22,6 +30,51 @@ def test_inputs_come_before_the_stages_that_read_them() -> None:
     for stage in _plan().stages:
         assert set(stage.inputs) <= seen
         seen.add(stage.name)
+
+
+def test_the_search_comes_before_the_training_of_the_teacher() -> None:
+    """Limits that no network keeps end the run there: not after minutes of training."""
+    assert [stage.name for stage in _plan().stages[:4]] == ["data", "search", "teacher", "w0.float"]
+
+
+def test_a_teacher_file_is_checked_before_the_search() -> None:
+    plan = _plan(teacher=TeacherConfig(file="teacher.h5"))
+    assert [stage.name for stage in plan.stages[:4]] == ["data", "teacher", "search", "w0.float"]
+
+
+def _with_log(path: Path) -> Plan:
+    return _plan(search=SearchConfig(oracle="transfer", space="mobilenet_v2_small", past_logs=(str(path),)))
+
+
+def _write_log(path: Path, count: int, arch_id: str = "") -> Path:
+    named, random, log = space("mobilenet_v2_small", 28, 10), np.random.default_rng(0), TrialLog(path)
+    for index in range(count):
+        genotype = tuple(int(random.integers(len(gene.choices))) for gene in named.genes)
+        arch = named.decode(genotype)
+        identity = arch_id or content_id(arch)
+        log.append(Trial(index, str(index), genotype, to_text(arch), identity, 1, 0, OK, index / count))
+    return path
+
+
+def test_past_logs_are_read_before_anything_runs(tmp_path: Path) -> None:
+    wrong = tmp_path / "page.md"
+    wrong.write_text("# A page\n")
+    refused = {
+        tmp_path / "nowhere.jsonl": r"nowhere.jsonl' is not legal; expected the trial log",
+        wrong: r"page.md: not a trial log \(",
+        _write_log(tmp_path / "other.jsonl", 6, "0" * 16): "trial 0 is of another space than mobilenet_v2_small",
+        _write_log(tmp_path / "few.jsonl", 1): "expected at least 5 trials",
+    }
+    for path, message in refused.items():
+        with pytest.raises(UsageError, match=f"^config.search.past_logs: .*{message}") as caught:
+            _with_log(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_key_of_a_search_is_of_its_past_logs_contents(tmp_path: Path) -> None:
+    logs = [_write_log(tmp_path / f"{number}.jsonl", count) for number, count in enumerate((6, 6, 7))]
+    first, same, other = (_keys(_with_log(path))["search"] for path in logs)
+    assert first == same != other
 
 
 def test_a_setting_changes_the_keys_of_what_depends_on_it_only() -> None:

@@ -25,8 +25,8 @@ PLACES = ("scratch/search-*/trials.jsonl", "scratch/w0.prune0.5-*/checkpoint.npz
 MORE_PLACES = (
     "scratch/data-*",
     "stages/data-*",
-    "scratch/teacher-*/checkpoint.npz",
     "stages/search-*",
+    "scratch/teacher-*/checkpoint.npz",
     "scratch/w0.float-*/checkpoint.npz",
     "stages/w0.prune0.5-*",
     "scratch/w0.prune0.5-qat-*/checkpoint.npz",

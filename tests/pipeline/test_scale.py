@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import LitesmithError, UsageError
+from core.errors import CandidateError, LitesmithError, UsageError
 from core.progress import SilentReporter
 from core.workspace import atomic_write_json
 from pipeline import evaluators
 from pipeline.config import Config, default_config, validated
 from pipeline.scale import ScaleRequest, grid_command, scale_command
-from pipeline.scale_trials import opened_trials
+from pipeline.scale_trials import ScaleTrials, opened_trials
 from search.cost import cost
 from search.evaluate import Candidate, Evaluation
 from search.grammar import from_text, to_text
@@ -83,16 +83,69 @@ def test_a_named_network_takes_its_resolution_and_classes() -> None:
         ({"max_macs": 1e6, "max_latency_us": 1.0}, "--max_macs, --max_latency_us: expected one budget, got both"),
         ({"max_latency_us": 1.0}, "--max_latency_us: needs --config and --workdir"),
         ({"max_macs": 1e6, "arch": ""}, "--arch: missing; expected the name of a network or its text"),
-        ({"max_macs": 1e6, "arch": "mobilenet"}, "architecture 'mobilenet': expected"),
+        (
+            {"max_macs": 1e6, "arch": "mobilenet"},
+            "--arch: 'mobilenet' is not legal; expected a network's text or one of",
+        ),
         ({"max_macs": 1e6, "resolution": 32}, "--resolution: only for a network that --arch names"),
-        ({"max_macs": -1}, "budget: -1 is not legal"),
-        ({"max_macs": 10}, "budget: 10 is too small; the least cost of a network seen is"),
-        ({"max_macs": 1e6, "alpha": 3}, "alpha: 3 is not legal; expected a number from 1 to 2"),
+        ({"max_macs": -1}, "--max_macs: -1 is not legal; expected a number above 0"),
+        ({"max_macs": float("nan")}, "--max_macs: nan is not legal"),
+        ({"max_macs": float("inf")}, "--max_macs: inf is not legal"),
+        ({"max_latency_us": 0.0}, "--max_latency_us: 0.0 is not legal"),
+        ({"max_latency_us": float("nan")}, "--max_latency_us: nan is not legal"),
+        ({"max_macs": 10}, "--max_macs: 10 is too small; the least cost of a network seen is"),
+        ({"max_macs": 1e6, "alpha": 3}, "--alpha: 3 is not legal; expected a number from 1 to 2"),
+        ({"max_macs": 1e6, "beta": float("nan")}, "--beta: nan is not legal"),
+        ({"max_macs": 1e6, "gamma": 0.5}, "--gamma: 0.5 is not legal"),
+        ({"max_macs": 1e6, "alpha": 1, "beta": 1, "gamma": 1}, "--alpha, --beta, --gamma: all are 1"),
+        ({"max_macs": 1e6, "arch": "resnet18", "resolution": 0}, ".*resolution: 0 is not legal"),
+        ({"max_macs": 1e6, "arch": "resnet18", "num_classes": 0}, ".*num_classes: 0 is not legal"),
     ],
 )
 def test_bad_requests_are_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{message}"):
         scale_command(ScaleRequest(**{"arch": BASELINE, **asked}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"max_macs": float("nan")}, "--max_macs: nan"),
+        ({"max_latency_us": -1.0}, "--max_latency_us: -1.0"),
+        ({"arch": BASELINE.replace("k3", "k4")}, "architecture.*kernel_size: 4 is not legal"),
+        ({"arch": "resnet19"}, ".*resnet19"),
+        ({"arch": "resnet18", "resolution": 0}, ".*resolution: 0 is not legal"),
+        ({"resolution": 32}, "--resolution: only for a network that --arch names"),
+    ],
+)
+def test_a_bad_request_is_refused_before_the_data_are_read(
+    config: Config, tmp_path: Path, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        grid(config, tmp_path, **asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_point_that_the_data_cannot_have_is_skipped(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """760 pixels times 1.4 are more than the 1024 to which images are resized: it is one network's fault."""
+    monkeypatch.setattr(ScaleTrials, "_train", lambda *_: Trial(0, "", (), BASELINE, "a", 1, 1, OK, 0.5))
+    title, *_ = lines = grid(config, tmp_path, arch=BASELINE.replace("r16", "r760"))
+    assert title == "grid search: 2 points, of which 1 could be trained; the best:"
+    assert len(lines) == 2
+    assert "beta 1.4" in lines[1]
+
+
+def test_a_latency_of_what_cannot_be_built_reads_no_data(config: Config, tmp_path: Path) -> None:
+    arch = from_text("input_r32_n3_w1 stem_s2_c8 conv_r1_k3_s1_c16_g2 head_c16")
+    odd = dataclasses.replace(arch, stem_channels=9, resolution=24)
+    with opened_trials(config, tmp_path, SilentReporter()) as trials:
+        with pytest.raises(CandidateError, match="not divisible by 2 groups"):
+            trials.latency_us(odd)
+        with pytest.raises(CandidateError, match=r"^resolution: 1040 is not legal; expected a number from 8 to 1024"):
+            trials.latency_us(dataclasses.replace(arch, resolution=1040))
+        assert not (trials.folder / "data-24").exists()
 
 
 def test_a_grid_search_trains_each_point_once(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

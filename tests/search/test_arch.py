@@ -59,6 +59,13 @@ def test_bad_block_is_refused(name, value, legal, in_choice):
     assert str(caught.value) == f"{name}: {value!r} is not legal; expected {legal}"
 
 
+def test_a_choice_must_be_legal_for_each_operator_that_reads_it():
+    """Else a search would end in the middle, at the first candidate that combines them."""
+    with pytest.raises(UsageError, match=r"^kernel_size: 11 is not legal; expected one of 1, 3, 5, 7$"):
+        BlockSpec(OneOf(("conv", "ir")), OneOf((11, 3)))
+    BlockSpec(OneOf(("ir", "id")), OneOf((3, 7)))  # an identity reads no kernel
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

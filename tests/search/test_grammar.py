@@ -74,6 +74,19 @@ ARCHS = HEADS.flatmap(
 )
 
 
+def test_a_network_without_stem_has_three_channels_at_any_width():
+    """No channels times a width are none; else the identity, which projects here, would be taken for nothing."""
+    with_identity = from_text("input_r32_n10_w0.5 stem_s1_c0 id_r1_s1_c16+conv_r1_k3_s1_c16 head_c0")
+    assert len(with_identity.stages[0].blocks) == 2
+    assert layers_of(with_identity)[1].out_shape == (32, 32, 8)
+
+
+def test_more_equal_blocks_than_one_item_may_repeat():
+    block = BlockSpec(expand_ratio=1, out_channels=8)
+    arch = canonical(ArchSpec(8, (StageSpec((block,) * 1500, 1500),), 8, resolution=8, num_classes=2))
+    assert from_text(to_text(arch)) == arch
+
+
 @given(ARCHS)
 def test_round_trip_of_any_network(arch):
     """Exact: a rounded ratio would be another network with another id."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 
 import pytest
 from hypothesis import given
@@ -79,6 +81,58 @@ def test_depth_is_rounded_up_but_not_by_the_arithmetic():
     assert scale(arch, 1.11, 1, 32).stages[0].depth == 12
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vgg16", "alexnet", "shufflenet_v2", "shufflenet_v1_g3", "squeezenet_1_1"]
+)
+@pytest.mark.parametrize("depth", [0.3, 1.0, 1.2, 3.0])
+def test_pools_stems_and_transitions_are_not_repeated(name, depth):
+    """A second pool or a second 7x7 stem convolution is no deeper network, but a smaller image."""
+    arch = network(name, 224, 1000)
+    for before, after in zip(arch.stages, scale(arch, depth, 1, 224).stages, strict=True):
+        ops = {block.op for block in before.blocks}
+        if ops == {"max"} or (ops == {"conv"} and before.depth == 1):
+            assert after == before
+        else:
+            assert after.depth == math.ceil(depth * before.depth)
+
+
+def test_a_cells_reduction_is_not_repeated_and_inactive_identities_are_no_blocks():
+    nasbench = [BlockSpec(op=op, out_channels=16, edges=("conv3x3",) * 6) for op in ("cell", "reduce", "bn")]
+    stages = tuple(StageSpec((block,), 1) for block in nasbench)
+    arch = ArchSpec(16, stages, 0, resolution=32, num_classes=10)
+    assert [stage.depth for stage in scale(arch, 3, 1, 32).stages] == [3, 1, 1]
+    padded = StageSpec((BlockSpec(out_channels=16), BlockSpec(op="id", out_channels=16)), 2)
+    deeper = scale(dataclasses.replace(arch, stages=(padded,)), 3, 1, 32).stages[0]
+    assert [block.op for block in deeper.blocks] == ["ir"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    # Two to seven times what the networks have.
+    [("resnet18", 4e9), ("vgg16", 30e9), ("alexnet", 2e9), ("shufflenet_v2", 4e8), ("shufflenet_v1_g3", 1e9)],
+)
+def test_reference_networks_grow_to_the_budget(name, budget):
+    base = network(name, 224, 1000)
+    found = scale_to_budget(base, GROWTH, macs, budget)
+    # Measured: 0.94 (resnet18, whose next step of phi widens a stage by 8 channels) to 0.999.
+    assert 0.93 * budget < found.cost <= budget
+    assert cost(found.arch).params > cost(base).params
+    assert macs(base) < found.cost
+
+
+@pytest.mark.parametrize("op", ["shuffle1", "irg", "conv"])
+@given(depth=st.floats(0.5, 2), width=st.floats(0.5, 3))
+def test_channels_stay_divisible_by_the_groups(op, depth, width):
+    """shuffle1 also divides them by the 4 of its bottleneck. Every scaled network can be built."""
+    blocks = f"{op}_r2_k3_s2{'_e6' if op == 'irg' else ''}_c120_g3"
+    scaled = scale(from_text(f"input_r64_n10_w1 stem_s2_c24 {blocks} head_c64"), depth, width, 64)
+    divisor = {"shuffle1": 12}.get(op, 3)
+    channels = [scaled.stem_channels, *(block.out_channels for block in scaled.stages[0].blocks)]
+    if width != 1:
+        assert all(count % divisor == count % 8 == 0 for count in channels)
+    assert macs(scaled) > 0
+
+
 @given(st.floats(0.3, 4), st.floats(0.3, 4))
 def test_channels_are_multiples_of_eight_that_lose_at_most_a_tenth(depth, width):
     scaled = scale(SMALL, depth, width, 28)
@@ -126,6 +180,30 @@ def test_a_grid_without_a_single_result_fails():
         grid_search(SMALL, evaluate, coefficient_grid(0.1))
 
 
+def test_a_point_without_a_legal_network_is_skipped():
+    """3600 pixels times 1.4 are more than the 4096 that a network may have."""
+    large = dataclasses.replace(SMALL, resolution=3600)
+    grid = (Coefficients(1, 1, 1.4), Coefficients(1, 1.4, 1), Coefficients(2, 1, 1))
+    points = grid_search(large, lambda arch: 0.5, grid)
+    assert [point.coefficients for point in points] == list(grid[1:])
+
+    def evaluate(arch: ArchSpec) -> float:
+        raise CandidateError("diverged")
+
+    with pytest.raises(LitesmithError, match=r"^grid search: none of 2 scaled networks could be evaluated"):
+        grid_search(large, evaluate, grid)
+    with pytest.raises(UsageError, match=r"^grid search: none of 1 points gives a legal network: resolution: 5040 is"):
+        grid_search(large, evaluate, grid[:1])
+
+
+def test_an_evaluations_bad_input_ends_the_grid():
+    def evaluate(arch: ArchSpec) -> float:
+        raise UsageError("config.data.name: no such file")
+
+    with pytest.raises(UsageError, match=r"^config\.data\.name"):
+        grid_search(SMALL, evaluate, coefficient_grid(0.1))
+
+
 @pytest.mark.parametrize("factor", [0.2, 0.5, 0.99, 1.0, 1.3, 2.0, 7.0, 40.0])
 def test_a_budget_is_used_up_but_not_exceeded(factor):
     """One step of phi more costs too much."""
@@ -159,12 +237,37 @@ def test_each_network_is_measured_once_and_none_far_beyond_the_budget():
 
 def test_a_larger_network_that_cannot_be_measured_does_not_fit():
     def measure(arch: ArchSpec) -> float:
-        if macs(arch) > 1e7:
+        if arch.resolution > 40:
             raise CandidateError("cannot be converted")
         return 1.0
 
-    found = scale_to_budget(SMALL, GROWTH, measure, 5.0)
-    assert 9e6 < macs(found.arch) <= 1e7
+    assert scale_to_budget(SMALL, GROWTH, measure, 5.0).arch.resolution == 40
+
+
+UNBUILDABLE = (23, 25, *range(30, 36), 40, *range(44, 54))
+
+
+@functools.cache
+def buildable() -> tuple[tuple[float, float], ...]:
+    """phi and cost; up to phi = 5, with 32 times the multiply-accumulates."""
+    scaled = ((step / 100, compound(SMALL, GROWTH, step / 100)) for step in range(-400, 501))
+    return tuple((phi, macs(arch)) for phi, arch in scaled if arch.resolution not in UNBUILDABLE)
+
+
+@pytest.mark.parametrize("budget", [0.3, 1.5, 3.0, 9.0])
+def test_networks_that_cannot_be_built_do_not_end_the_search(budget):
+    """Gaps of several sizes, one of them more than a whole phi; the answer is that of trying every phi."""
+    tried = []
+
+    def measure(arch: ArchSpec) -> float:
+        tried.append(content_id(arch))
+        if arch.resolution in UNBUILDABLE:
+            raise CandidateError("s0_b0: does not fit")
+        return macs(arch)
+
+    found = scale_to_budget(SMALL, GROWTH, measure, budget * macs(SMALL))
+    assert len(tried) == len(set(tried))
+    assert found.phi == max(phi for phi, cost in buildable() if cost <= budget * macs(SMALL))
 
 
 def test_what_fits_nowhere_is_refused():

@@ -101,6 +101,16 @@ def test_it_grows_past_levels_without_anything_feasible():
     assert len(asked) == 4 * 2**3 + 2**4
 
 
+def test_after_the_last_level_nothing_is_suggested_that_is_the_same():
+    """Half of 40 trials are in levels; the order of the values does not matter, which leaves 126 of 1024 points."""
+
+    def identity(values: dict[str, Any]) -> tuple[int, ...]:
+        return tuple(sorted(values.values()))
+
+    asked = run(made(Progressive, axes(5, 4), 40, identity=identity), score)
+    assert len(asked) == len({identity(values) for values in asked}) == 40
+
+
 def test_it_grows_although_everything_fails():
     asked = run(made(Progressive, axes(4, 4), 80), lambda values: None)
     assert max(complexities(asked)) == 4

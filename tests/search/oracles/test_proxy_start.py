@@ -41,6 +41,31 @@ def test_unknown_scores_and_refused_candidates_are_passed_over():
     assert best_first(SPACE, score, 1, pool=60, seed=1, cost_model=limit)[0] == {"a": 5, "b": 8}
 
 
+class Counted:
+    """A cost model that notes what it was asked."""
+
+    def __init__(self, limit):
+        self.limit, self.asked = limit, []
+
+    def feasible(self, values):
+        self.asked.append((values["a"], values["b"]))
+        return total(values) <= self.limit
+
+
+def test_no_configuration_is_asked_for_its_cost_twice():
+    limit = Counted(1)
+    found = best_first(SPACE, total, 10, pool=100, seed=1, cost_model=limit)
+    assert sorted(map(total, found)) == [0, 1, 1]
+    assert len(limit.asked) == len(set(limit.asked)) == 100
+
+
+def test_a_limit_that_nothing_keeps_ends_the_draws():
+    large = ChoiceSpace(tuple(Axis(name, tuple(range(1000)), ordered=True) for name in ("a", "b", "c")))
+    limit = Counted(-1)
+    assert best_first(large, total, 5, pool=50, seed=1, cost_model=limit) == []
+    assert len(limit.asked) <= 1000 + 10 * 50
+
+
 @pytest.mark.parametrize("later", [False, True])
 def test_an_oracle_begins_with_them(later):
     first = best_first(SPACE, total, 3, pool=100, seed=1)

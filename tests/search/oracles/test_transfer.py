@@ -65,6 +65,15 @@ def test_a_log_of_another_space_is_refused_in_one_line(tmp_path):
         read_log(tmp_path / "other.jsonl", "mobilenet_v2_small")
 
 
+@pytest.mark.parametrize("text", [b"# A page\n", b"\xff\x00\n", b'{"index": 0}\n', b"[1]\n"])
+def test_what_is_no_trial_log_is_refused_in_one_line(text, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_bytes(text)
+    with pytest.raises(UsageError, match=r"README.md: not a trial log \(") as caught:
+        read_log(path, "mobilenet_v2_small")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("factory", [make, make_ensemble])
 def test_the_factories_read_the_configured_logs(factory, tmp_path):
     path = write_log(tmp_path / "trials.jsonl")
