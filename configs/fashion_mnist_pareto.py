@@ -4,8 +4,8 @@ Command: python -m pipeline.main run --config=configs/fashion_mnist_pareto.py --
 
 Wall time: 12 minutes for the search and 3 to 4 minutes for each of seven winners' training, on 2 cores of an AMD EPYC
 while other programs ran. Expected: at least five full-integer models of which none is both faster and more accurate
-than another; 30 trials are few for NSGA-II, and more of them give a better front. The images come from the Keras cache, Debian's dataset-fashion-mnist, or Keras'
-download.
+than another; 30 trials are few for NSGA-II, and more of them give a better front. The images come from the Keras
+cache, Debian's dataset-fashion-mnist, or Keras' download.
 """
 
 from __future__ import annotations
