@@ -246,9 +246,16 @@ def test_mixed_blocks_read_their_own_fields():
         assert (named.decode(tuple(start)) != named.decode(tuple(changed))) == reads_it
 
 
+def test_too_small_images_are_refused_with_the_place():
+    with pytest.raises(UsageError, match=r"^architecture: 'ir_r4_k3_s2_e6_c64': s3_b0_dw: stride 2 does not fit"):
+        network("mobilenet_v2", 8, 10)
+
+
 def test_too_small_images_are_the_candidates_fault():
+    """Of a space: another genotype may fit."""
+    named = space("mobilenet_v2", 8, 10)
     with pytest.raises(CandidateError, match=r"stride 2 does not fit an input of 1x1 pixels"):
-        cost(network("mobilenet_v2", 8, 10))
+        cost(named.decode((0,) * len(named.genes)))
 
 
 @pytest.mark.parametrize(
