@@ -74,7 +74,9 @@ def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     with archive:
         missing = [key for key in _KEYS if key not in archive.files]
         if missing:
-            found = ", ".join(sorted(archive.files)) or "nothing"
+            # A damaged name may hold anything, a line break too.
+            names = (name if name.isprintable() else repr(name) for name in sorted(archive.files))
+            found = ", ".join(names) or "nothing"
             raise UsageError(f"{path}: lacks {', '.join(missing)}; it holds {found}, expected {', '.join(_KEYS)}")
         wanted = [*_KEYS, *(key for key in ("class_names",) if key in archive.files)]
         return {key: _member(archive, key, path) for key in wanted}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import UsageError
@@ -164,6 +164,7 @@ def test_cut_archive_is_refused(tmp_path: Path, size: int) -> None:
 
 
 @settings(max_examples=150, deadline=None)
+@example(position=37277, value=120)  # a line break in the name of an array
 @given(position=st.integers(0, 10**6), value=st.integers(1, 255))
 def test_a_flipped_byte_is_harmless_or_refused(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int
