@@ -58,6 +58,11 @@ def content_id(value: Any, length: int = 16) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
+def hashed_seed(text: str) -> int:
+    """A seed below 2^31 that depends on the text alone; those of similar texts have nothing in common."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
 def _whole_as_int(plain: Any) -> Any:
     if isinstance(plain, dict):
         return {key: _whole_as_int(item) for key, item in plain.items()}

@@ -22,7 +22,7 @@ from search.cost import Cost, cost, layer_costs
 from search.grammar import block_text, from_text, to_text
 from search.layers import Layer
 from search.lowering import layers_of
-from search.named import network, space
+from search.named import DEFAULT_CLASSES, DEFAULT_RESOLUTION, network, space
 from search.networks import NETWORKS
 from search.networks.published import PUBLISHED, Published, counted_params
 from search.space import Gene, SearchSpace
@@ -32,7 +32,6 @@ from search.tflite_plan import alive_bytes, operators_of
 
 SPACE_PREFIX = "space:"  # tells a space from the network of the same name
 FORM = "input_rR_nN_wW stem_sS_cC STAGE ... head_cC"  # of a network's text, in short
-DEFAULT_RESOLUTION, DEFAULT_CLASSES = 224, 1000  # where neither the caller nor a publication says
 
 _BLOCK = re.compile(r"s(\d+)_b(\d+)_")
 _PART = re.compile(r"stem|head|pool|flatten|units\d+|scores|logits")

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from core.progress import Reporter
-from core.spec_io import content_id
 from pipeline.data import load
 from search.dataset import ImageData
-from search.evaluate import Alone, Candidate
-from search.loop import training_seed
+from search.evaluate import Alone
+from search.loop import candidate_of
 from search.oracles.axes import choice_space
 from search.oracles.budget import spec_budget
 from search.oracles.hyperparameters import genotype, hyperparameters
@@ -57,10 +56,7 @@ def warm_start(
     evaluator = zero_cost_evaluator(config, data)
 
     def score(values: Mapping[str, Any]) -> float:
-        genes = genotype(space, values)
-        arch = space.decode(genes)
-        arch_id = content_id(arch)
-        candidate = Candidate(arch, arch_id, genes, training_seed(seed, arch_id))
+        candidate = candidate_of(space, genotype(space, values), seed)
         return evaluator.evaluate(candidate, epochs=0).metrics[config.proxy]
 
     return best_first(

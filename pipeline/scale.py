@@ -17,12 +17,11 @@ from pipeline.workdir import read_plan
 from search.arch import ArchSpec
 from search.cost import cost
 from search.grammar import from_text, to_text
-from search.named import network
+from search.named import DEFAULT_CLASSES, DEFAULT_RESOLUTION, network
 from search.networks import NETWORKS
 from search.scaling import Coefficients, GridPoint, Scaled, coefficient_grid, grid_search, scale_to_budget
 from search.trials import Trial
 
-DEFAULT_RESOLUTION, DEFAULT_CLASSES = 224, 1000
 GRID_STEP = 0.1
 SHOWN_POINTS = 5
 

@@ -12,7 +12,7 @@ from core.keras_env import reset
 
 from android_bench.protocol import search_latency_us
 from android_bench.targets import resolve_target
-from core.errors import CandidateError, UsageError, one_line
+from core.errors import CandidateError, UsageError
 from core.progress import Reporter
 from core.spec_io import content_id, to_plain
 from core.workspace import (
@@ -28,10 +28,11 @@ from deploy.convert import convert
 from pipeline.config import Config
 from pipeline.data import MAX_RESOLUTION, MIN_RESOLUTION, fingerprint, load, prepare
 from pipeline.evaluators import SEARCH_CALIBRATION_IMAGES, TrainEvaluator
+from pipeline.workdir import SCALE
 from search.arch import ArchSpec
 from search.build import build
 from search.dataset import ImageData
-from search.evaluate import Candidate
+from search.evaluate import Candidate, attempt
 from search.grammar import to_text
 from search.loop import training_seed
 from search.lowering import layers_of
@@ -98,18 +99,14 @@ class ScaleTrials:
             status=FAILED,
             score=FAILED_SCORE,
         )
-        try:
-            found = evaluator.evaluate(Candidate(arch, name, (), seed), search.epochs)
-            trial = dataclasses.replace(
-                trial, status=OK, score=found.metrics["val_accuracy"], metrics=found.metrics, seconds=found.seconds
-            )
-        except (UsageError, OSError):  # bad input and a full disk are not the network's fault
-            raise
-        except Exception as error:  # anything that TensorFlow raises for one network must not end the search
-            trial = dataclasses.replace(trial, reason=one_line(error), seconds=dict(evaluator.seconds))
+        result = attempt(evaluator, Candidate(arch, name, (), seed), search.epochs)
+        trial = dataclasses.replace(trial, reason=result.reason, seconds=result.seconds)
+        if result.evaluation is not None:
+            metrics = result.evaluation.metrics
+            trial = dataclasses.replace(trial, status=OK, score=metrics["val_accuracy"], metrics=metrics)
         self._log.append(trial)
-        result = f"val {100 * trial.score:.1f} %" if trial.status == OK else f"failed: {trial.reason}"
-        self.reporter.line(f"  network {trial.index + 1}: {result}, {trial.arch}")
+        words = f"val {100 * trial.score:.1f} %" if trial.status == OK else f"failed: {trial.reason}"
+        self.reporter.line(f"  network {trial.index + 1}: {words}, {trial.arch}")
         return trial
 
     def _data(self, resolution: int | None) -> ImageData:
@@ -135,7 +132,7 @@ def opened_trials(config: Config, workdir: Path, reporter: Reporter) -> Iterator
 
     Raises UsageError if it is in use, or if they were made with other data or settings.
     """
-    folder = workdir / "scale"
+    folder = workdir / SCALE
     pin = {
         "seed": config.seed,
         "data": to_plain(config.data),

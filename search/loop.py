@@ -7,7 +7,6 @@ depends on nothing but the order in which it was asked and told; the log holds t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Protocol
 
 from core.errors import CandidateError, LitesmithError
 from core.progress import Reporter, Task
-from core.spec_io import content_id
+from core.spec_io import content_id, hashed_seed
 from search.evaluate import Attempt, Candidate, Evaluator, InProcess, Workers
 from search.grammar import to_text
 from search.objective import FAILED_SCORE, OBJECTIVES, PARETO, weighted
@@ -103,7 +102,14 @@ def search_with(
 
 def training_seed(search_seed: int, arch_id: str) -> int:
     """A seed below 2^31 that depends on the search's seed and the network alone."""
-    return int.from_bytes(hashlib.sha256(f"{search_seed}/{arch_id}".encode()).digest()[:4], "big") >> 1
+    return hashed_seed(f"{search_seed}/{arch_id}")
+
+
+def candidate_of(space: SearchSpace, genotype: Genotype, search_seed: int) -> Candidate:
+    """The candidate that a genotype stands for in a search."""
+    arch = space.decode(genotype)
+    arch_id = content_id(arch)
+    return Candidate(arch, arch_id, genotype, training_seed(search_seed, arch_id))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,9 +171,7 @@ class _Search:
         suggestion = self._strategy.suggest()
         if suggestion is None:
             return False
-        arch = self._space.decode(suggestion.genotype)
-        arch_id = content_id(arch)
-        candidate = Candidate(arch, arch_id, suggestion.genotype, training_seed(self._seed, arch_id))
+        candidate = candidate_of(self._space, suggestion.genotype, self._seed)
         self._outstanding[suggestion.oracle_id] = _Outstanding(suggestion, candidate)
         return True
 

@@ -11,6 +11,8 @@ from search.networks import NETWORKS
 from search.space import SearchSpace
 from search.spaces import SPACES
 
+DEFAULT_RESOLUTION, DEFAULT_CLASSES = 224, 1000  # ImageNet's, where neither the caller nor a publication says
+
 
 def network(name: str, resolution: int, num_classes: int, width_multiplier: float = 1.0) -> ArchSpec:
     """The named reference network for a data set.

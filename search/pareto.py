@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.checks import in_choices
 from core.errors import bad_value, one_of
-from search.trials import OK, Trial
+from search.trials import OK, Trial, longest
 
 Array = NDArray[np.float64]
 Objectives = Sequence[tuple[str, str]]
@@ -127,7 +127,7 @@ def front(trials: Sequence[Trial], objectives: Objectives) -> tuple[Trial, ...]:
 
     A network counts by its longest training; if that failed, it does not count at all.
     """
-    measured = _measured(trials)
+    measured = [trial for trial in longest(trials) if trial.status == OK]
     points = costs([trial.metrics for trial in measured], objectives)
     chosen = np.flatnonzero(non_dominated(points))
     return tuple(measured[index] for index in sorted(chosen, key=lambda index: (*points[index], index)))
@@ -140,14 +140,6 @@ def front_hypervolume(trials: Sequence[Trial], objectives: Objectives, reference
     """
     points = costs([trial.metrics for trial in front(trials, objectives)], objectives)
     return hypervolume(points, costs([reference], objectives)[0])
-
-
-def _measured(trials: Sequence[Trial]) -> list[Trial]:
-    longest: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.arch_id not in longest or trial.epochs > longest[trial.arch_id].epochs:
-            longest[trial.arch_id] = trial
-    return [trial for trial in longest.values() if trial.status == OK]
 
 
 def _rows(points: ArrayLike) -> Array:

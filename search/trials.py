@@ -65,14 +65,19 @@ class TrialLog:
         return next((t for t in self.trials if t.arch_id == arch_id and t.epochs >= epochs), None)
 
 
+def longest(trials: Sequence[Trial]) -> list[Trial]:
+    """Each network once, with the first of its longest trainings, in the order in which the networks came."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.arch_id not in found or trial.epochs > found[trial.arch_id].epochs:
+            found[trial.arch_id] = trial
+    return list(found.values())
+
+
 def best(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
     """The `count` best networks by score, each once; ties go to the earlier trial.
 
     A network counts by its longest training; if that failed, it does not count at all.
     """
-    longest: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.epochs > getattr(longest.get(trial.arch_id), "epochs", -1):
-            longest[trial.arch_id] = trial
-    worked = (trial for trial in longest.values() if trial.status == OK)
+    worked = (trial for trial in longest(trials) if trial.status == OK)
     return tuple(sorted(worked, key=lambda t: (-t.score, t.index))[:count])

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from android_bench.session import Concern, MeasurementError, Session, SessionPla
 from core import process
 from core.checks import in_choices
 from core.errors import LitesmithError, UsageError
-from core.process import Completed, ProcessError
+from core.process import Completed, ProcessError, end_in_words
 from core.values import Target
 
 DELEGATES = ("xnnpack", "cpu")
@@ -118,7 +117,7 @@ class HostRunner:
 def _answer(model_path: Path, done: Completed) -> dict[str, Any]:
     """The worker's answer. Raises UsageError if LiteRT refuses the model, MeasurementError for another failure."""
     if done.returncode < 0:
-        raise MeasurementError(f"{model_path}: the process that measured it was killed by {_signal(-done.returncode)}")
+        raise MeasurementError(f"{model_path}: the process that measured it was {end_in_words(done.returncode)}")
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, json.JSONDecodeError) as error:
@@ -131,15 +130,6 @@ def _answer(model_path: Path, done: Completed) -> dict[str, Any]:
     if answer["failed"] in _REFUSALS:
         raise UsageError(f"{model_path}: {_REFUSALS[answer['failed']]}: {message}")
     raise MeasurementError(f"{model_path}: host measurement failed at step {answer['failed']!r}: {message}")
-
-
-def _signal(number: int) -> str:
-    """A signal's name, with what it often means."""
-    try:
-        name = signal.Signals(number).name
-    except ValueError:  # a real-time signal between the named two
-        return f"signal {number}"
-    return f"{name} (perhaps out of memory)" if name == "SIGKILL" else name
 
 
 def _shortened(text: str) -> str:

@@ -157,6 +157,7 @@ class _Extremes(keras.layers.Layer):
     """Minimum and maximum of a tensor. A layer, so that the model that computes them keeps no other outputs."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """A tensor of any shape -> [2]."""
         return tf.stack([tf.reduce_min(inputs), tf.reduce_max(inputs)])
 
 

@@ -19,8 +19,7 @@ def inverted_residual(layers: LayerList, name: str, x: str, spec: BlockSpec, out
     x = depthwise_bn(layers, f"{name}_dw", x, spec.kernel_size, spec.stride)
     x = layers.activation(f"{name}_dw_{spec.activation}", x, spec.activation)
     if spec.se_ratio:
-        act = "swish" if spec.activation == "swish" else "relu"
-        x = squeeze_excite(layers, f"{name}_se", x, max(1, int(channels * spec.se_ratio)), act=act)
+        x = _squeeze_excite_of_input(layers, name, x, spec, channels)
     x = conv_bn(layers, f"{name}_project", x, out_channels)
     return add_skip(layers, name, inputs, x, spec.skip)
 
@@ -59,8 +58,7 @@ def fused_inverted_residual(layers: LayerList, name: str, x: str, spec: BlockSpe
         act=spec.activation,
     )
     if spec.se_ratio:
-        act = "swish" if spec.activation == "swish" else "relu"
-        x = squeeze_excite(layers, f"{name}_se", x, max(1, int(channels * spec.se_ratio)), act=act)
+        x = _squeeze_excite_of_input(layers, name, x, spec, channels)
     if not is_single:
         x = conv_bn(layers, f"{name}_project", x, out_channels)
     return add_skip(layers, name, inputs, x, spec.skip)
@@ -101,6 +99,12 @@ def universal_inverted_bottleneck(layers: LayerList, name: str, x: str, spec: Bl
         stride = 1
     x = conv_bn(layers, f"{name}_project", x, out_channels, stride=stride)
     return add_skip(layers, name, inputs, x, spec.skip)
+
+
+def _squeeze_excite_of_input(layers: LayerList, name: str, x: str, spec: BlockSpec, channels: int) -> str:
+    """Squeeze-excite as in MnasNet and EfficientNet, by the `channels` of the block's input."""
+    act = "swish" if spec.activation == "swish" else "relu"
+    return squeeze_excite(layers, f"{name}_se", x, max(1, int(channels * spec.se_ratio)), act=act)
 
 
 def _expand(layers: LayerList, name: str, x: str, spec: BlockSpec) -> str:

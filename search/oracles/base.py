@@ -6,16 +6,18 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial
 
 from core.errors import LitesmithError, UsageError
+from search.objective import FAILED_SCORE
 from search.oracles.axes import choice_space
 from search.oracles.choice_space import ChoiceSpace
 from search.oracles.cost_model import CostModel
+from search.settings import SearchConfig
 from search.space import Genotype
 
 PROPOSALS = 50  # unusable proposals of a strategy in a row before the base draws a candidate itself
@@ -109,6 +111,20 @@ class GenotypeOracle(keras_tuner.Oracle):
         self._failures = 0
         self._known_axes = -1
         self._error: LitesmithError | None = None
+
+    @classmethod
+    def for_search(
+        cls, config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, seed: int, **settings: Any
+    ) -> Self:
+        """The oracle of a search that maximizes its score; `settings` are the strategy's own."""
+        return cls(
+            objective=keras_tuner.Objective("score", "max"),
+            max_trials=config.max_trials,
+            hyperparameters=hyperparameters,
+            seed=seed,
+            failed_score=FAILED_SCORE,
+            **settings,
+        )
 
     # What a strategy implements.
 

@@ -13,7 +13,6 @@ from typing import Any
 import keras_tuner
 
 from core.checks import in_range
-from search.objective import FAILED_SCORE
 from search.oracles.base import GenotypeOracle
 from search.settings import SearchConfig
 from search.space import Genotype
@@ -22,12 +21,10 @@ from search.space import Genotype
 def make(config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, seed: int) -> keras_tuner.Oracle:
     """An oracle with the paper's population of 100, but at most a third of the trials, and tournaments of a quarter."""
     population_size = min(100, max(2, config.max_trials // 3))
-    return RegularizedEvolution(
-        objective=keras_tuner.Objective("score", "max"),
-        max_trials=config.max_trials,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        failed_score=FAILED_SCORE,
+    return RegularizedEvolution.for_search(
+        config,
+        hyperparameters,
+        seed,
         population_size=population_size,
         sample_size=max(2, population_size // 4),
     )

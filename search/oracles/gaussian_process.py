@@ -44,13 +44,16 @@ class _Parameters:
 
     @staticmethod
     def prior(blocks: int) -> _Parameters:
+        """The mean of the prior."""
         return _Parameters(np.full(blocks, np.log(PRIOR_DISTANCE / max(blocks, 1))), float(np.log(PRIOR_NOISE)))
 
     def vector(self) -> Array:
+        """All in one row, for the optimizer."""
         return np.append(self.weights, self.noise)
 
     @staticmethod
     def of(vector: Array) -> _Parameters:
+        """The parameters that `vector` gives."""
         return _Parameters(vector[:-1], float(vector[-1]))
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import keras_tuner
 
 from core.checks import in_range
-from search.objective import FAILED_SCORE
 from search.oracles.base import GenotypeOracle
 from search.settings import SearchConfig
 from search.space import Genotype
@@ -19,12 +18,10 @@ from search.space import Genotype
 
 def make(config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, seed: int) -> keras_tuner.Oracle:
     """An oracle that starts from the best of ten random trials, in small budgets of a third of them."""
-    return LocalSearch(
-        objective=keras_tuner.Objective("score", "max"),
-        max_trials=config.max_trials,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        failed_score=FAILED_SCORE,
+    return LocalSearch.for_search(
+        config,
+        hyperparameters,
+        seed,
         initial_points=min(10, max(1, config.max_trials // 3)),
     )
 

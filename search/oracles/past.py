@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from search.named import space as named_space
 from search.oracles.choice_space import ChoiceSpace
 from search.space import Genotype
 from search.tabular.table import Table
-from search.trials import OK, Trial, TrialLog
+from search.trials import OK, Trial, TrialLog, longest
 
 MIN_TRIALS = 5  # what fewer trials say about a task is chance
 
@@ -86,27 +87,18 @@ def read_log(path: Path, space_name: str) -> PastLog:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected the trial log of an earlier search (trials.jsonl)")
     try:
-        trials = _longest(TrialLog(path).trials)
+        trials = longest(TrialLog(path).trials)
     except LitesmithError as error:
         raise UsageError(f"{path}: not a trial log ({error})") from error
     configurations = tuple(_values(trial, space_name, path) for trial in trials)
     return PastLog(str(path), configurations, tuple(t.score if t.status == OK else None for t in trials))
 
 
-def _longest(trials: Sequence[Trial]) -> list[Trial]:
-    """Each network once, with its longest training."""
-    longest: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.epochs > getattr(longest.get(trial.arch_id), "epochs", -1):
-            longest[trial.arch_id] = trial
-    return list(longest.values())
-
-
 def _values(trial: Trial, space_name: str, path: Path) -> dict[str, int]:
     """Choice indices by path, as search.oracles.hyperparameters names them."""
     try:
         logged = from_text(trial.arch)
-        space = named_space(space_name, logged.resolution, logged.num_classes)
+        space = _space(space_name, logged.resolution, logged.num_classes)
         is_ours = content_id(space.decode(trial.genotype)) == trial.arch_id
     except LitesmithError as error:
         raise _other_space(path, trial, space_name, f" ({error})") from error
@@ -114,6 +106,9 @@ def _values(trial: Trial, space_name: str, path: Path) -> dict[str, int]:
         raise _other_space(path, trial, space_name, "")
     genes = zip(space.genes, trial.genotype, strict=True)
     return {gene.path: index for gene, index in genes if len(gene.choices) > 1}
+
+
+_space = lru_cache(maxsize=16)(named_space)  # a log is of one data set: its genes are listed once
 
 
 def _other_space(path: Path, trial: Trial, space_name: str, detail: str) -> UsageError:

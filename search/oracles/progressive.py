@@ -14,7 +14,6 @@ import keras_tuner
 import numpy as np
 
 from core.checks import in_range
-from search.objective import FAILED_SCORE
 from search.oracles.base import GenotypeOracle
 from search.oracles.choice_space import ChoiceSpace
 from search.oracles.encoding import Encode, Encoder
@@ -32,13 +31,7 @@ KEPT = 25  # best trials around which the search goes on after the last level
 
 def make(config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, seed: int) -> keras_tuner.Oracle:
     """An oracle whose levels take half of the trials; each hyperparameter's default stands for "unset"."""
-    return Progressive(
-        objective=keras_tuner.Objective("score", "max"),
-        max_trials=config.max_trials,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        failed_score=FAILED_SCORE,
-    )
+    return Progressive.for_search(config, hyperparameters, seed)
 
 
 class Progressive(GenotypeOracle):

@@ -11,7 +11,6 @@ from typing import Any
 import keras_tuner
 
 from core.checks import in_range
-from search.objective import FAILED_SCORE
 from search.oracles.base import GenotypeOracle
 from search.oracles.lstm_policy import LstmPolicy, Reinforce
 from search.settings import SearchConfig
@@ -23,13 +22,7 @@ ROUNDS = 4  # of them, before a random candidate takes the place of a policy tha
 
 def make(config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, seed: int) -> keras_tuner.Oracle:
     """An oracle with the default controller."""
-    return ReinforceController(
-        objective=keras_tuner.Objective("score", "max"),
-        max_trials=config.max_trials,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        failed_score=FAILED_SCORE,
-    )
+    return ReinforceController.for_search(config, hyperparameters, seed)
 
 
 class ReinforceController(GenotypeOracle):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from keras_tuner.engine.trial import Trial
 
 from core.errors import UsageError
 from core.registry import load
-from core.spec_io import content_id
+from core.spec_io import content_id, hashed_seed
 from search.objective import FAILED_SCORE, PARETO
 from search.oracles import ORACLES
 from search.oracles.base import GenotypeOracle
@@ -145,7 +144,7 @@ def oracle_seed(seed: int) -> int:
     Keras Tuner takes 0 for "no seed", and draws each hyperparameter with the seed plus its number: the searches of
     neighbouring seeds would be almost the same.
     """
-    return (int.from_bytes(hashlib.sha256(f"oracle/{seed}".encode()).digest()[:4], "big") >> 1) + 1
+    return hashed_seed(f"oracle/{seed}") + 1
 
 
 def _nothing(*arguments: object) -> None:

@@ -15,7 +15,6 @@ import keras_tuner
 import numpy as np
 
 from core.checks import in_choices
-from search.objective import FAILED_SCORE
 from search.oracles.base import GenotypeOracle
 from search.oracles.encoding import Array, Encode, Encoder
 from search.oracles.gaussian_process import GaussianProcess, Surrogate
@@ -27,12 +26,10 @@ ACQUISITIONS = ("ei", "thompson")
 
 def make(config: SearchConfig, hyperparameters: keras_tuner.HyperParameters, seed: int) -> keras_tuner.Oracle:
     """An oracle that begins with ten random trials, in small budgets with a third of them."""
-    return SurrogateBayes(
-        objective=keras_tuner.Objective("score", "max"),
-        max_trials=config.max_trials,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        failed_score=FAILED_SCORE,
+    return SurrogateBayes.for_search(
+        config,
+        hyperparameters,
+        seed,
         initial_points=min(10, max(2, config.max_trials // 3)),
     )
 

@@ -15,7 +15,6 @@ import keras_tuner
 import numpy as np
 
 from core.checks import in_choices, in_range
-from search.objective import FAILED_SCORE
 from search.oracles.axes import choice_space
 from search.oracles.choice_space import ChoiceSpace
 from search.oracles.encoding import Array, Encoder
@@ -44,12 +43,10 @@ def _make(config: SearchConfig, hyperparameters: Any, seed: int, method: str) ->
     past = [read_log(Path(path), config.space) for path in config.past_logs]
     for log in past:
         log.check(choice_space(hyperparameters))
-    return TransferBayes(
-        objective=keras_tuner.Objective("score", "max"),
-        max_trials=config.max_trials,
-        hyperparameters=hyperparameters,
-        seed=seed,
-        failed_score=FAILED_SCORE,
+    return TransferBayes.for_search(
+        config,
+        hyperparameters,
+        seed,
         initial_points=min(10, max(2, config.max_trials // 3)),
         past=past,
         method=method,

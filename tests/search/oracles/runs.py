@@ -63,6 +63,30 @@ def rows(table: Table, asked: list[dict[str, Any]]) -> list[int]:
     return [table.row(table.space.genotype(values)) for values in asked]
 
 
+def table_rows(oracle: Any, table: Table, column: str) -> list[int]:
+    """The table's rows in the order in which the oracle asks for them; it is told their figures in `column`."""
+    figures = table.column(column)
+
+    def answer(values: Mapping[str, Any]) -> dict[str, float]:
+        return {"score": float(figures[table.row(table.space.genotype(values))])}
+
+    return rows(table, run(oracle, answer))
+
+
+def chosen(table: Table, asked: list[int], by: str, scored_by: str) -> float:
+    """The figure in `scored_by` of the row with the best one in `by`."""
+    return float(table.column(scored_by)[asked[int(np.argmax(table.column(by)[asked]))]])
+
+
+def assert_not_worse_on_nasbench201(cls: type[GenotypeOracle], table: Table) -> None:
+    """The issue's protocol: 50 seeds, 150 evaluations, chosen by 12 epochs' validation, scored by 200 epochs' test."""
+    by, scored_by = "c10_val_12ep", "c10_test_200ep"
+    found = [table_rows(made(cls, table.space, 150, seed), table, by) for seed in range(50)]
+    random = [random_rows(table, 150, seed) for seed in range(50)]
+    first, second = (np.array([chosen(table, asked, by, scored_by) for asked in runs]) for runs in (found, random))
+    assert not_worse(first, second)
+
+
 def not_worse(found: np.ndarray, other: np.ndarray) -> bool:
     """Whether a paired t-test over the seeds does not find `found` worse at p < 0.01 (one-sided, 49 degrees: 2.40)."""
     differences = found - other

@@ -10,7 +10,7 @@ import pytest
 from core.errors import UsageError
 from search.oracles.reinforce import ReinforceController
 from search.tabular import nasbench201
-from tests.search.oracles.runs import axes, made, not_worse, quiet, random_rows, rows, run
+from tests.search.oracles.runs import assert_not_worse_on_nasbench201, axes, made, quiet, run
 
 
 def reward(values: dict[str, int]) -> dict[str, float]:
@@ -68,16 +68,4 @@ def test_bad_settings_are_named():
 
 @pytest.mark.slow
 def test_it_is_not_worse_than_random_search_on_nasbench201(shared: Path):
-    """The issue's protocol: 50 seeds, 150 evaluations, chosen by 12 epochs' validation, scored by 200 epochs' test."""
-    table = nasbench201.read(shared / "nasbench201_cifar10.npz")
-    validation, test = table.column("c10_val_12ep"), table.column("c10_test_200ep")
-
-    def chosen(asked: list[int]) -> float:
-        return float(test[asked[int(np.argmax(validation[asked]))]])
-
-    def search(seed: int) -> list[int]:
-        oracle = made(ReinforceController, table.space, 150, seed)
-        return rows(table, run(oracle, lambda values: {"score": validation[table.row(table.space.genotype(values))]}))
-
-    found = np.array([chosen(search(seed)) for seed in range(50)])
-    assert not_worse(found, np.array([chosen(random_rows(table, 150, seed)) for seed in range(50)]))
+    assert_not_worse_on_nasbench201(ReinforceController, nasbench201.read(shared / "nasbench201_cifar10.npz"))

@@ -14,12 +14,10 @@ import pytest
 from search.oracles.axes import as_hyperparameters
 from search.oracles.evolution import RegularizedEvolution
 from search.oracles.local_search import LocalSearch
-from search.oracles.random_search import make as make_random
-from search.oracles.strategy import oracle_seed
 from search.oracles.surrogate import SurrogateBayes
-from search.settings import SearchConfig
 from search.tabular import nasbench201, nasbench_macro
 from search.tabular.table import Table
+from tests.search.oracles.runs import chosen, random_rows, table_rows
 
 VALIDATION, TEST = "c10_val_12ep", "c10_test_200ep"
 STRATEGIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -27,19 +25,6 @@ STRATEGIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "local_search": (LocalSearch, {}),
     "surrogate_bayes": (SurrogateBayes, {"encode": nasbench201.path_encoding}),
 }
-
-
-def rows(oracle: Any, table: Table, column: str) -> list[int]:
-    """The table's rows in the order in which the oracle asks for them."""
-    oracle.verbose = 0
-    oracle.save = oracle._save_trial = lambda *_: None
-    asked: list[int] = []
-    while (trial := oracle.create_trial(f"tuner-{len(asked)}")).status == "RUNNING":
-        asked.append(table.row(table.space.genotype(trial.hyperparameters.values)))
-        oracle.update_trial(trial.trial_id, {"score": float(table.column(column)[asked[-1]])})
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-    return asked
 
 
 def search(name: str, table: Table, column: str, trials: int, seed: int, **changes: Any) -> list[int]:
@@ -51,12 +36,7 @@ def search(name: str, table: Table, column: str, trials: int, seed: int, **chang
         seed=seed,
         **(settings | changes),
     )
-    return rows(made, table, column)
-
-
-def chosen(table: Table, asked: list[int], by: str, scored_by: str) -> float:
-    """The score of the one with the best validation result."""
-    return float(table.column(scored_by)[asked[int(np.argmax(table.column(by)[asked]))]])
+    return table_rows(made, table, column)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +53,7 @@ def macro(shared: Path) -> Table:
 def random_results(path: Path, seeds: int) -> np.ndarray:
     """Keras Tuner's own random search, 150 trials."""
     table = nasbench201.read(path)
-    config = SearchConfig(oracle="random", max_trials=150, cost="macs")
-    space = as_hyperparameters(table.space)
-    asked = [rows(make_random(config, space, oracle_seed(seed)), table, VALIDATION) for seed in range(seeds)]
+    asked = [random_rows(table, 150, seed) for seed in range(seeds)]
     return np.array([chosen(table, run, VALIDATION, TEST) for run in asked])
 
 
@@ -137,7 +115,7 @@ def test_evolution_forgets_the_oldest(table201):
         population_size=8,
         sample_size=3,
     )
-    rows(made, table201, VALIDATION)
+    table_rows(made, table201, VALIDATION)
     assert [genotype for _, genotype in made._population] == [trial.genotype for trial in made.finished[-8:]]
 
 

@@ -27,6 +27,7 @@ from search.settings import SearchConfig
 from search.tabular import nasbench201
 from search.tabular.table import Table
 from search.trials import FAILED, OK, Trial, TrialLog
+from tests.search.oracles.runs import chosen, table_rows
 
 VALIDATION, TEST = "c10_val_12ep", "c10_test_200ep"
 
@@ -235,20 +236,7 @@ def search(table: Table, seed: int, trials: int, cls: type = SurrogateBayes, **s
         encode=nasbench201.path_encoding,
         **settings,
     )
-    oracle.verbose = 0
-    oracle.save = oracle._save_trial = lambda *_: None
-    asked: list[int] = []
-    while (trial := oracle.create_trial(f"tuner-{len(asked)}")).status == "RUNNING":
-        asked.append(table.row(table.space.genotype(trial.hyperparameters.values)))
-        oracle.update_trial(trial.trial_id, {"score": float(table.column(VALIDATION)[asked[-1]])})
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-    return asked
-
-
-def chosen(table: Table, asked: list[int]) -> float:
-    """The test accuracy of the one with the best validation accuracy."""
-    return float(table.column(TEST)[asked[int(np.argmax(table.column(VALIDATION)[asked]))]])
+    return table_rows(oracle, table, VALIDATION)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -277,7 +265,7 @@ def test_it_helps_where_tasks_agree_and_harms_none_over_50_seeds(table, method):
         for seed in range(50):
             changes = {"cls": TransferBayes, "past": [past_of(table, kind, seed)], "method": method} if kind else {}
             asked = search(table, seed, 50, **changes)
-            results.append([chosen(table, asked[:budget]) for budget in (20, 30, 50)])
+            results.append([chosen(table, asked[:budget], VALIDATION, TEST) for budget in (20, 30, 50)])
         return np.array(results)
 
     without = found(None)
@@ -296,7 +284,7 @@ def test_a_warm_start_by_a_zero_cost_proxy_helps_at_small_budgets(table):
         for seed in range(50):
             score = table.cost("c10_zc_logsynflow")
             first = best_first(table.space, score, 5, pool=500, seed=10_000 + seed) if warm else ()
-            results.append(chosen(table, search(table, seed, 20, first_values=first)))
+            results.append(chosen(table, search(table, seed, 20, first_values=first), VALIDATION, TEST))
         return np.array(results)
 
     gain = found(True) - found(False)
