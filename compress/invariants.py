@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from compress.settings import parse_pattern
 from core.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -24,34 +25,51 @@ KERNEL_NAMES = ("kernel", "depthwise_kernel")
 
 @dataclass(frozen=True, slots=True)
 class LayerState:
-    """One kernel: the fraction of zeros, how many distinct values (zero included), and how many weights."""
+    """One kernel: the fraction of zeros, how many distinct values (zero included), and how many weights.
+
+    `pattern` is "M:N" where a pattern of blocks of N was looked for: each block has at least M zeros.
+    """
 
     layer: str
     sparsity: float
     unique_values: int
     size: int
+    pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Invariants:
-    """What must hold from now on: (layer, least sparsity 0..1) and (layer, most distinct values incl. zero)."""
+    """What must hold from now on, layer by layer.
+
+    Attributes:
+      sparsity: (layer, least sparsity 0..1).
+      clusters: (layer, most distinct values, zero included).
+      patterns: (layer, "M:N"): at least M zeros in each block of N weights (see `fewest_zeros`).
+    """
 
     sparsity: tuple[tuple[str, float], ...] = ()
     clusters: tuple[tuple[str, int], ...] = ()
+    patterns: tuple[tuple[str, str], ...] = ()
 
     def merged(self, other: Invariants) -> Invariants:
         """Both promises; where both speak of a layer, `other`'s (the later) counts."""
         return Invariants(
             tuple({**dict(self.sparsity), **dict(other.sparsity)}.items()),
             tuple({**dict(self.clusters), **dict(other.clusters)}.items()),
+            tuple({**dict(self.patterns), **dict(other.patterns)}.items()),
         )
 
 
-def observe(model: keras.Model) -> tuple[LayerState, ...]:
-    """The state of every kernel of a plain or quantization-aware (stripped) model, in the model's order."""
+def observe(model: keras.Model, patterns: Iterable[tuple[str, str]] = ()) -> tuple[LayerState, ...]:
+    """The state of every kernel of a plain or quantization-aware (stripped) model, in the model's order.
+
+    `patterns` are those of the invariants: they say in which layers to look for blocks, and of which length.
+    """
+    lengths = {name: parse_pattern(name, pattern)[1] for name, pattern in patterns}
     states = []
     for layer in model.layers:
-        states += [_state(plain_name(layer), variable.numpy()) for variable in _kernels(layer)]
+        name = plain_name(layer)
+        states += [_state(name, variable.numpy(), lengths.get(name, 0)) for variable in _kernels(layer)]
     return tuple(states)
 
 
@@ -76,12 +94,47 @@ def check(states: Iterable[LayerState], required: Invariants, pass_name: str) ->
         if state.unique_values > most:
             found = f"layer {name!r} has {state.unique_values} distinct values"
             raise InvariantError(f"after pass {pass_name!r} {found}, required at most {most}")
+    for name, pattern in required.patterns:
+        state = _find(by_layer, name, pass_name)
+        if not keeps_pattern(state.pattern, pattern):
+            found = f"layer {name!r} has the pattern {state.pattern or 'none'}"
+            raise InvariantError(f"after pass {pass_name!r} {found}, required {pattern}")
+
+
+def keeps_pattern(found: str, required: str) -> bool:
+    """Whether "M:N" as found has at least the required zeros in blocks of the required length."""
+    if not found:
+        return False
+    zeros, length = (int(number) for number in found.split(":"))  # unchecked: what was found may well be 0:N
+    least_zeros, required_length = parse_pattern("pattern", required)
+    return length == required_length and zeros >= least_zeros
+
+
+def fewest_zeros(rows: npt.NDArray[Any], length: int, zero: float = 0.0) -> int:
+    """The fewest zeros in any block of `length` neighbours along the last axis of `rows`.
+
+    That axis is the one along which a .tflite has its weights: the input channels of a convolution or dense layer, the
+    channels of a depthwise one. A last, shorter block is filled up with zeros, as tfmot does when it makes the pattern.
+    `zero` is the stored value that stands for 0.
+    """
+    is_zero = rows.reshape(-1, rows.shape[-1]) == zero
+    filled = np.pad(is_zero, ((0, 0), (0, -rows.shape[-1] % length)), constant_values=True)
+    return int(filled.reshape(-1, length).sum(axis=1).min())
 
 
 def kernel_variable(layer: keras.layers.Layer) -> keras.backend.Variable:
     """The float kernel of a layer or of the layer inside a wrapper. Raises ValueError if there is not exactly one."""
     (kernel,) = _kernels(layer)
     return kernel
+
+
+def tflite_rows(kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A Keras kernel as rows along the last axis that it has in a .tflite.
+
+    [h, w, in, out] of a convolution and [in, out] of a dense layer -> [out * h * w, in]; [h, w, c, 1] of a depthwise
+    convolution -> [h * w, c].
+    """
+    return np.moveaxis(kernel, -1, 0).reshape(-1, kernel.shape[-2])
 
 
 def plain_name(layer: keras.layers.Layer) -> str:
@@ -99,9 +152,10 @@ def _kernels(layer: keras.layers.Layer) -> list[keras.backend.Variable]:
     return [variable for variable in layer.weights if short_name(variable) in KERNEL_NAMES]
 
 
-def _state(name: str, kernel: npt.NDArray[np.float32]) -> LayerState:
+def _state(name: str, kernel: npt.NDArray[np.float32], block_length: int) -> LayerState:
     zeros = int(np.count_nonzero(kernel == 0.0))
-    return LayerState(name, zeros / kernel.size, int(np.unique(kernel).size), int(kernel.size))
+    pattern = f"{fewest_zeros(tflite_rows(kernel), block_length)}:{block_length}" if block_length else ""
+    return LayerState(name, zeros / kernel.size, int(np.unique(kernel).size), int(kernel.size), pattern)
 
 
 def _find(by_layer: dict[str, LayerState], name: str, pass_name: str) -> LayerState:

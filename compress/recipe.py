@@ -1,62 +1,77 @@
 """Compression recipes: what is done to a trained network, in which order, and what is deployed. No TensorFlow here.
 
-A recipe is one word per pass joined by "+", in the order prune, cluster, ending: `prune:0.7+cluster:8+qat`.
+A recipe is one word per pass joined by "+", in a fixed order: `structured:0.5+prune:0.7+cluster:8+qat`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from core.checks import in_range
+from compress.settings import (
+    CLUSTER_RANGE,
+    FRACTION_RANGE,
+    IMPORTANCES,
+    LEAST_SPARSE,
+    LOW_RANK_BY,
+    METRICS,
+    SCHEDULES,
+    SCOPES,
+    SPARSITY_RANGE,
+    ClusterSettings,
+    LowRankSettings,
+    PassSpec,
+    PruneSettings,
+    QuantizeSettings,
+    Settings,
+    ShareSettings,
+    StructuredSettings,
+    layer_values,
+    parse_pattern,
+)
+from core.checks import in_choices, in_range
 from core.errors import UsageError, bad_value
 from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, TrainConfig
 
-RECIPES_KEY = "config.compress.recipes"
+WHERE = "config.compress"
+RECIPES_KEY = f"{WHERE}.recipes"
+# What the last word converts the network to.
 SCHEMES = {
     "float32": "float32",
     "float16": "float16",
     "dynamic_range": "dynamic_range",
+    "int8_weights": "int8_weights",
+    "int4_weights": "int4_weights",
+    "mixed": "mixed",
     "ptq": "full_integer",
     "qat": "full_integer",
 }
 ALIASES = {"pqat": ("prune", "qat"), "cqat": ("cluster", "qat"), "pcqat": ("prune", "cluster", "qat")}
+# Words in the order in which they may follow each other; those of one rank exclude each other.
+RANKS = {
+    "structured": 0,
+    "low_rank": 1,
+    "share": 2,
+    "prune": 3,
+    "sparse": 3,
+    "cluster": 4,
+    **dict.fromkeys(SCHEMES, 5),
+}
+WITH_SETTING = ("structured", "low_rank", "prune", "sparse", "cluster")
 LEGAL_RECIPE = (
-    "prune[:SPARSITY] + cluster[:NUMBER] + one of qat, ptq, dynamic_range, float16, float32 (the default), "
-    "in this order, each at most once; or pqat, cqat, pcqat"
+    "structured[:FRACTION] + low_rank[:NUMBER] + share + prune[:SPARSITY or :M:N] or sparse[:SPARSITY] + "
+    f"cluster[:NUMBER] + one of {', '.join(sorted(SCHEMES))} (by default float32), in this order, each at most once; "
+    "or pqat, cqat, pcqat"
 )
-MAX_SPARSITY = 0.99
-# tfmot needs 3 clusters to keep zeros; an int8 tensor has 255 values, so more clusters would say nothing.
-CLUSTER_RANGE = (3, 255)
-
-
-@dataclass(frozen=True, slots=True)
-class PruneSettings:
-    """Magnitude pruning of every layer by itself; `exclude` are fnmatch patterns of layer names left alone."""
-
-    initial_sparsity: float
-    final_sparsity: float
-    exclude: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterSettings:
-    """Weight sharing: at most `number_of_clusters` distinct values in a layer's kernel, zero included."""
-
-    number_of_clusters: int
-    exclude: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizeSettings:
-    """Int8 quantization-aware training: there is nothing to set."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassSpec:
-    """One pass with all its settings: `content_id` of it, of the parent and of the fine-tuning names the result."""
-
-    name: str
-    settings: PruneSettings | ClusterSettings | QuantizeSettings
+_SHARED_NORMS = "fine-tuning would normalize each use of a shared layer by the statistics of that use alone"
+_FLOAT_ONLY = "XNNPACK runs sparse convolutions in float32 and float16 only; prune:SPARSITY makes integer files small"
+# Pairs of words that exclude each other, and why.
+CONTRADICTIONS = {
+    **{("share", word): _SHARED_NORMS for word in ("prune", "sparse", "cluster")},
+    ("share", "qat"): "a layer that is used several times has several ranges, and one fake quantizer",
+    **{("sparse", word): _FLOAT_ONLY for word in SCHEMES if word not in ("float32", "float16")},
+    ("low_rank", "sparse"): "XNNPACK runs no sparse convolution that is cut in two",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +91,60 @@ class CompressConfig:
     """The config section `compress`: which recipes to run, and the settings of their passes.
 
     Attributes:
-      recipes: recipe texts (see `parse_recipe`), each another one; without any the float32 parent alone is released.
+      recipes: recipe texts (see compress.recipe), each another one; without any the float32 parent alone is released.
       epochs, batch_size, learning_rate: the fine-tuning of each pass that trains.
-      final_sparsity: fraction of zeros in each pruned layer; a polynomial schedule rises to it from
-        `initial_sparsity` (Zhu and Gupta 2017).
-      number_of_clusters: distinct values in each clustered layer.
-      exclude: fnmatch patterns of layer names that are neither pruned nor clustered. Depthwise kernels never are:
-        they are a few percent of the weights, each of which matters.
+      exclude: fnmatch patterns of layer names that no pass prunes, clusters, factorizes or removes channels from.
+      structured_*: see StructuredSettings; `structured_rounds` passes of equal factors, each fine-tuned, reach the
+        fraction together.
+      low_rank, low_rank_by: see LowRankSettings.
+      final_sparsity, initial_sparsity, prune_*: see PruneSettings; `layer_sparsity` are texts "PATTERN=SPARSITY".
+      number_of_clusters, cluster_depthwise: see ClusterSettings; `layer_clusters` are texts "PATTERN=NUMBER".
+      mixed_max_loss: how much accuracy (0..1, on validation images) the scheme "mixed" may lose against float32.
     """
 
     recipes: tuple[str, ...] = ("ptq", "qat", "pcqat")
     epochs: int = 3
     batch_size: int = 64
     learning_rate: float = 2e-3
+    exclude: tuple[str, ...] = ()
+    structured_fraction: float = 0.5
+    structured_metric: str = "macs"
+    structured_importance: str = "taylor"
+    structured_rounds: int = 1
+    structured_blocks: bool = False
+    channel_multiple: int = 8
+    low_rank: float = 0.5
+    low_rank_by: str = "params"
     final_sparsity: float = 0.5
     initial_sparsity: float = 0.0
+    prune_scope: str = "layer"
+    prune_schedule: str = "polynomial"
+    prune_depthwise: bool = False
+    layer_sparsity: tuple[str, ...] = ()
     number_of_clusters: int = 16
-    exclude: tuple[str, ...] = ()
+    cluster_depthwise: bool = False
+    layer_clusters: tuple[str, ...] = ()
+    mixed_max_loss: float = 0.005
 
     def __post_init__(self) -> None:
-        where = "config.compress"
-        in_range(f"{where}.epochs", self.epochs, *EPOCHS)
-        in_range(f"{where}.batch_size", self.batch_size, *BATCH_SIZE)
-        in_range(f"{where}.learning_rate", self.learning_rate, *LEARNING_RATE)
-        in_range(f"{where}.final_sparsity", self.final_sparsity, 0.01, MAX_SPARSITY)
-        in_range(f"{where}.initial_sparsity", self.initial_sparsity, 0.0, self.final_sparsity)
-        in_range(f"{where}.number_of_clusters", self.number_of_clusters, *CLUSTER_RANGE)
+        in_range(f"{WHERE}.epochs", self.epochs, *EPOCHS)
+        in_range(f"{WHERE}.batch_size", self.batch_size, *BATCH_SIZE)
+        in_range(f"{WHERE}.learning_rate", self.learning_rate, *LEARNING_RATE)
+        in_range(f"{WHERE}.structured_fraction", self.structured_fraction, *FRACTION_RANGE)
+        in_choices(f"{WHERE}.structured_metric", self.structured_metric, METRICS)
+        in_choices(f"{WHERE}.structured_importance", self.structured_importance, IMPORTANCES)
+        in_range(f"{WHERE}.structured_rounds", self.structured_rounds, 1, 20)
+        in_range(f"{WHERE}.channel_multiple", self.channel_multiple, 1, 64)
+        in_range(f"{WHERE}.low_rank", self.low_rank, *FRACTION_RANGE)
+        in_choices(f"{WHERE}.low_rank_by", self.low_rank_by, LOW_RANK_BY)
+        in_range(f"{WHERE}.final_sparsity", self.final_sparsity, *SPARSITY_RANGE)
+        in_range(f"{WHERE}.initial_sparsity", self.initial_sparsity, 0.0, self.final_sparsity)
+        in_choices(f"{WHERE}.prune_scope", self.prune_scope, SCOPES)
+        in_choices(f"{WHERE}.prune_schedule", self.prune_schedule, SCHEDULES)
+        in_range(f"{WHERE}.number_of_clusters", self.number_of_clusters, *CLUSTER_RANGE)
+        in_range(f"{WHERE}.mixed_max_loss", self.mixed_max_loss, 0.0, 1.0)
+        layer_values(f"{WHERE}.layer_sparsity", self.layer_sparsity, *SPARSITY_RANGE)
+        layer_values(f"{WHERE}.layer_clusters", self.layer_clusters, *CLUSTER_RANGE, whole=True)
         texts: dict[CompressionRecipe, str] = {}
         for text in self.recipes:
             same = texts.setdefault(replace(parse_recipe(text, self), name=""), text)
@@ -111,18 +154,6 @@ class CompressConfig:
     def train_config(self) -> TrainConfig:
         """The fine-tuning of one pass. No weight decay: it would pull shared weights and ranges without a gain."""
         return TrainConfig(self.epochs, self.batch_size, self.learning_rate, weight_decay=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class DistillConfig:
-    """Distillation: the softmax `temperature`, and the weight `alpha` (0..1) of the teacher against the labels."""
-
-    temperature: float = 4.0
-    alpha: float = 0.7
-
-    def __post_init__(self) -> None:
-        in_range("config.distill.temperature", self.temperature, 0.1, 100.0)
-        in_range("config.distill.alpha", self.alpha, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +168,13 @@ class _Part:
 def parse_recipe(text: str, config: CompressConfig) -> CompressionRecipe:
     """The recipe that `text` describes; what it does not set comes from `config`.
 
-    Raises UsageError naming the part of the text that is wrong and the legal order.
+    Raises UsageError naming the part of the text that is wrong and what is legal.
     """
     parts = _parts(text)
-    passes, scheme, last_rank, last_word = [], SCHEMES["float32"], -1, ""
-    for part in parts:
-        rank = _rank(part)
-        if rank <= last_rank:
-            raise _illegal(part, f"cannot come after {last_word!r}")
-        last_rank, last_word = rank, part.word
-        if part.word in SCHEMES:
-            scheme = SCHEMES[part.word]
-        if (spec := _pass_spec(part, config)) is not None:
-            passes.append(spec)
-    return CompressionRecipe(text, tuple(passes), scheme)
+    _check_order(parts)
+    passes = tuple(spec for part in parts for spec in _pass_specs(part, config))
+    scheme = SCHEMES[parts[-1].word] if parts[-1].word in SCHEMES else SCHEMES["float32"]
+    return CompressionRecipe(text, passes, scheme)
 
 
 def _parts(text: str) -> list[_Part]:
@@ -158,34 +182,107 @@ def _parts(text: str) -> list[_Part]:
     for number, item in enumerate(text.split("+"), 1):
         place = f"{RECIPES_KEY}: {text!r}, part {number} ({item!r})"
         word, colon, setting = item.partition(":")
-        if colon and word not in ("prune", "cluster"):
+        if word not in RANKS and word not in ALIASES:
+            raise _illegal(_Part(place, word, setting), "is not a pass")
+        if colon and word not in WITH_SETTING:
             raise _illegal(_Part(place, word, setting), "takes no setting")
         parts += [_Part(place, expanded, setting if colon else None) for expanded in ALIASES.get(word, (word,))]
     return parts
 
 
-def _rank(part: _Part) -> int:
-    ranks = {"prune": 0, "cluster": 1} | dict.fromkeys(SCHEMES, 2)
-    if part.word not in ranks:
-        raise _illegal(part, "is not a pass")
-    return ranks[part.word]
+def _check_order(parts: list[_Part]) -> None:
+    before: list[_Part] = []
+    for part in parts:
+        for earlier in before:
+            if RANKS[part.word] <= RANKS[earlier.word]:
+                raise _illegal(part, f"cannot come after {earlier.word!r}")
+            if (reason := CONTRADICTIONS.get((earlier.word, part.word))) is not None:
+                raise UsageError(f"{part.place}: {part.word!r} cannot come after {earlier.word!r}: {reason}")
+        before.append(part)
 
 
-def _pass_spec(part: _Part, config: CompressConfig) -> PassSpec | None:
-    if part.word == "prune":
-        low = max(config.initial_sparsity, 0.01)
-        sparsity = _number(part, config.final_sparsity, low, MAX_SPARSITY)
-        return PassSpec("prune", PruneSettings(config.initial_sparsity, sparsity, config.exclude))
-    if part.word == "cluster":
-        clusters = _number(part, config.number_of_clusters, *CLUSTER_RANGE)
-        if clusters != int(clusters):
-            raise _illegal(part, "needs a whole number of clusters")
-        return PassSpec("cluster", ClusterSettings(int(clusters), config.exclude))
-    return PassSpec("quantize", QuantizeSettings()) if part.word == "qat" else None
+def _pass_specs(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
+    make = _PASSES.get(part.word)
+    return () if make is None else make(part, config)
+
+
+def _structured(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
+    """As many passes as rounds, of equal factors."""
+    fraction = _number(part, config.structured_fraction, *FRACTION_RANGE)
+    settings = StructuredSettings(
+        fraction ** (1 / config.structured_rounds),
+        config.structured_metric,
+        config.structured_importance,
+        config.exclude,
+        config.channel_multiple,
+        config.structured_blocks,
+    )
+    return (PassSpec("structured_prune", settings),) * config.structured_rounds
+
+
+def _low_rank(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
+    number = _number(part, config.low_rank, *FRACTION_RANGE)
+    return _one("low_rank", LowRankSettings(number, config.low_rank_by, config.exclude))
+
+
+def _prune(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
+    settings = PruneSettings(
+        config.initial_sparsity,
+        config.final_sparsity,
+        config.exclude,
+        scope=config.prune_scope,
+        depthwise=config.prune_depthwise,
+        schedule=config.prune_schedule,
+        layers=layer_values(f"{WHERE}.layer_sparsity", config.layer_sparsity, *SPARSITY_RANGE),
+        policy="xnnpack" if part.word == "sparse" else "",
+    )
+    if part.word == "prune" and part.setting is not None and ":" in part.setting:
+        return _one("prune", _with_pattern(part, settings))
+    least = LEAST_SPARSE if settings.policy else SPARSITY_RANGE[0]
+    low = max(config.initial_sparsity, least)
+    return _one("prune", replace(settings, final_sparsity=_number(part, config.final_sparsity, low, SPARSITY_RANGE[1])))
+
+
+def _with_pattern(part: _Part, settings: PruneSettings) -> PruneSettings:
+    assert part.setting is not None
+    zeros, length = parse_pattern(part.place, part.setting)
+    if settings.scope != "layer" or settings.layers:
+        raise UsageError(
+            f"{part.place}: an M:N pattern has one sparsity for all layers; config.compress.prune_scope must be "
+            "'layer', and config.compress.layer_sparsity empty"
+        )
+    # A pattern is all or nothing: tfmot prunes nothing until a constant schedule begins.
+    return replace(
+        settings, initial_sparsity=0.0, final_sparsity=zeros / length, schedule="constant", pattern=part.setting
+    )
+
+
+def _cluster(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
+    number = _number(part, config.number_of_clusters, *CLUSTER_RANGE)
+    if number != int(number):
+        raise _illegal(part, "needs a whole number of clusters")
+    layers = layer_values(f"{WHERE}.layer_clusters", config.layer_clusters, *CLUSTER_RANGE, whole=True)
+    return _one("cluster", ClusterSettings(int(number), config.exclude, config.cluster_depthwise, layers))
+
+
+def _one(name: str, settings: Settings) -> tuple[PassSpec, ...]:
+    return (PassSpec(name, settings),)
+
+
+_PASSES: dict[str, Callable[[_Part, CompressConfig], tuple[PassSpec, ...]]] = {
+    "structured": _structured,
+    "low_rank": _low_rank,
+    "share": lambda part, config: _one("share", ShareSettings(config.exclude)),
+    "prune": _prune,
+    "sparse": _prune,
+    "cluster": _cluster,
+    "qat": lambda part, config: _one("quantize", QuantizeSettings()),
+}
 
 
 def _number(part: _Part, default: float, low: float, high: float) -> float:
     if part.setting is None:
+        in_range(part.place, default, low, high)
         return default
     try:
         value = float(part.setting)

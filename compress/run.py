@@ -9,9 +9,10 @@ from core.keras_env import keras, reset
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants, LayerState, check, observe
+from compress.model_cost import ModelCost, model_cost
 from compress.passes import PASSES
-from compress.passes.contract import CompressPass
-from compress.recipe import PassSpec
+from compress.passes.contract import CompressPass, arch_after
+from compress.settings import PassSpec
 from compress.storage import copy_of
 from core.registry import load
 from search.dataset import ImageSet
@@ -24,12 +25,16 @@ class PassResult:
 
     Attributes:
       model: plain tf_keras, or after "quantize" the quantization-aware model that is converted.
+      arch: the grammar's text of its network, "" if there is none.
+      cost: of the plain network.
       invariants: everything this and all earlier passes promise.
       states: each kernel as found after the pass.
       val_accuracy: top-1, 0..1.
     """
 
     model: keras.Model
+    arch: str
+    cost: ModelCost
     invariants: Invariants
     states: tuple[LayerState, ...]
     val_accuracy: float
@@ -38,9 +43,9 @@ class PassResult:
 
 
 def apply_pass(
-    spec: PassSpec, model: keras.Model, earlier: Invariants, fine_tune: FineTune, val: ImageSet
+    spec: PassSpec, model: keras.Model, earlier: Invariants, fine_tune: FineTune, val: ImageSet, arch: str = ""
 ) -> PassResult:
-    """The model after one pass; the given model stays as it is.
+    """The model after one pass; the given model, whose text is `arch`, stays as it is.
 
     The result depends on the arguments alone (not on the process or on kills: `fine_tune.checkpoint` resumes exactly).
     Raises InvariantError naming layer and pass if the pass broke what must hold, CandidateError if training diverged.
@@ -51,6 +56,16 @@ def apply_pass(
     wrapped = compress_pass.wrap(copy_of(model), earlier, fine_tune)
     history = fine_tune.run(wrapped, compress_pass.callbacks(), spec.name)
     result = copy_of(compress_pass.strip(wrapped))
-    invariants, states = earlier.merged(compress_pass.promises()), observe(result)
+    invariants = earlier.merged(compress_pass.promises())
+    states = observe(result, invariants.patterns)
     check(states, invariants, spec.name)
-    return PassResult(result, invariants, states, accuracy(result, val), time.monotonic() - started, history)
+    return PassResult(
+        model=result,
+        arch=arch_after(compress_pass, arch),
+        cost=model_cost(model if spec.name == "quantize" else result),
+        invariants=invariants,
+        states=states,
+        val_accuracy=accuracy(result, val),
+        seconds=time.monotonic() - started,
+        history=history,
+    )

@@ -10,6 +10,8 @@ from typing import Any
 
 from ai_edge_litert.tools import flatbuffer_utils
 
+from deploy.errors import DeadLayerError
+
 # TensorFlow widens a range of nothing to 2e-6, in 255 steps; no activation that matters has steps near that.
 DEAD_SCALE = 2e-6 / 255 * 1.01
 # XNNPACK's limit for the factor between an operator's input and output scales.
@@ -26,6 +28,12 @@ def dead_output(content: bytes) -> str | None:
         if 0 < _scale(output) <= DEAD_SCALE and max(scales, default=0.0) > MAX_FACTOR * DEAD_SCALE:
             return output.name.decode().split(";")[0]
     return None
+
+
+def refuse_dead(content: bytes) -> None:
+    """Raises DeadLayerError naming the layer if there is a dead output: loading such a model may end the process."""
+    if (name := dead_output(content)) is not None:
+        raise DeadLayerError(f"the output of {name} is 0 for every calibration image, which LiteRT cannot run in int8")
 
 
 def _scale(tensor: Any) -> float:

@@ -19,10 +19,14 @@ from ai_edge_litert.tools import flatbuffer_utils
 from core.errors import UsageError, one_line
 from core.values import Artifact, TensorSpec, file_sha256
 from deploy.interpreter import load_bytes, open_interpreter
+from deploy.names import text
+from deploy.packing import packed, unpacked
+from deploy.sparse_tensor import dense_values
 
 SIGNATURE = "serving_default"
-TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
+TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "ai-edge-quantizer")
 _FLOAT_TYPES = ("float16", "float32", "float64", "bfloat16")
+_WIDENING = ("DEQUANTIZE", "DENSIFY")
 # The axis of the output channels in the second input of an operator; one filter's weights share a scale.
 _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
@@ -48,6 +52,9 @@ class WeightTensor:
       zero_point: the stored value that stands for 0.
       channel_axis: the axis along which values may be scaled (by their quantization or by a folded batch
         normalization), None if one scale holds for the whole tensor.
+      index: the number of the tensor in the main graph.
+      bits: of a stored value; int4 values are stored two to a byte, and are int8 in `values`.
+      scales: the quantization's: one, or one for each channel; none for float values.
     """
 
     name: str
@@ -56,6 +63,19 @@ class WeightTensor:
     values: npt.NDArray[Any]
     zero_point: int
     channel_axis: int | None
+    index: int = -1
+    bits: int = 8
+    scales: tuple[float, ...] = ()
+
+    @property
+    def real_values(self) -> npt.NDArray[np.float32]:
+        """What the stored values stand for, in the same shape."""
+        if not self.scales:
+            return self.values.astype(np.float32)
+        scales, shape = np.asarray(self.scales, np.float32), [1] * self.values.ndim
+        if len(scales) > 1 and self.channel_axis is not None:
+            shape[self.channel_axis] = len(scales)
+        return (self.values.astype(np.float32) - self.zero_point) * scales.reshape(shape)
 
     @property
     def sparsity(self) -> float:
@@ -139,7 +159,13 @@ def with_signature(content: bytes, input_name: str, output_name: str) -> bytes:
 
     The conversion of a bare graph leaves no signature, without which LiteRT's SignatureRunner refuses a model.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpacked(content)
+    sign(model, input_name, output_name)
+    return packed(model)
+
+
+def sign(model: Any, input_name: str, output_name: str) -> None:
+    """The same in place, for callers that change a flatbuffer object (`ModelT`) in other ways too."""
     graph = model.subgraphs[0]
     (input_index,), (output_index,) = graph.inputs, graph.outputs
     signature = schema.SignatureDefT()
@@ -148,7 +174,6 @@ def with_signature(content: bytes, input_name: str, output_name: str) -> bytes:
     signature.outputs = [_tensor_map(output_name, output_index)]
     model.signatureDefs = [signature]
     graph.tensors[input_index].name, graph.tensors[output_index].name = input_name, output_name
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _tensor_map(name: str, index: int) -> Any:
@@ -163,8 +188,8 @@ def _graph(model: Any) -> Graph:
         inputs=tuple(_tensor_spec(main.tensors[index]) for index in main.inputs),
         outputs=tuple(_tensor_spec(main.tensors[index]) for index in main.outputs),
         operators=tuple(_operator(model, graph, op) for graph in model.subgraphs for op in graph.operators),
-        weights=_weights(model, main),
-        signatures=tuple(_text(signature.signatureKey) for signature in model.signatureDefs or ()),
+        weights=weights_of(model),
+        signatures=tuple(text(signature.signatureKey) for signature in model.signatureDefs or ()),
     )
 
 
@@ -173,7 +198,7 @@ def _tensor_spec(tensor: Any) -> TensorSpec:
     if tensor.quantization is not None and tensor.quantization.scale is not None and len(tensor.quantization.scale):
         scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     return TensorSpec(
-        name=_text(tensor.name),
+        name=text(tensor.name),
         shape=tuple(int(size) for size in tensor.shape),
         dtype=_dtype(tensor),
         scale=scale or 0.0,
@@ -184,46 +209,59 @@ def _tensor_spec(tensor: Any) -> TensorSpec:
 def _operator(model: Any, graph: Any, operator: Any) -> Operator:
     code = model.operatorCodes[operator.opcodeIndex]
     tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    name = _text(code.customCode) if code.customCode else _operator_name(model, operator)
+    name = text(code.customCode) if code.customCode else operator_name(model, operator)
     return Operator(name, bool(code.customCode), tuple(_dtype(tensor) for tensor in tensors))
 
 
-def _operator_name(model: Any, operator: Any) -> str:
+def operator_name(model: Any, operator: Any) -> str:
+    """LiteRT's name of an operator of a flatbuffer object, such as "CONV_2D"."""
     return str(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
 
 
-def _weights(model: Any, graph: Any) -> tuple[WeightTensor, ...]:
-    # A float16 model stores its weights as float16 and widens them by an operator of their own.
-    widened = {op.outputs[0]: op.inputs[0] for op in graph.operators if _operator_name(model, op) == "DEQUANTIZE"}
+def weights_of(model: Any) -> tuple[WeightTensor, ...]:
+    """The kernels of a flatbuffer object (`ModelT`), in the order of the operators that use them."""
+    graph = model.subgraphs[0]
+    # An operator widens weights in float16, in int8 or int4 where only they are quantized, and sparse ones.
+    widened = {op.outputs[0]: op.inputs[0] for op in graph.operators if operator_name(model, op) in _WIDENING}
     found: dict[int, WeightTensor] = {}
     for operator in graph.operators:
-        name = _operator_name(model, operator)
+        name = operator_name(model, operator)
         if name not in _CHANNEL_AXIS:
             continue
         index = int(operator.inputs[1])
-        index = int(widened.get(index, index))
+        while index in widened:
+            index = int(widened[index])
         tensor = graph.tensors[index]
         data = model.buffers[tensor.buffer].data
         if index not in found and data is not None:
-            output_name = _text(graph.tensors[operator.outputs[0]].name)
-            found[index] = _weight(tensor, data, name, output_name)
+            output_name = text(graph.tensors[operator.outputs[0]].name)
+            found[index] = _weight(tensor, data, name, output_name, index)
     return tuple(found.values())
 
 
-def _weight(tensor: Any, data: Any, operator: str, output_name: str) -> WeightTensor:
-    values = np.asarray(data, np.uint8).view(_dtype(tensor)).reshape(tensor.shape)
+def _weight(tensor: Any, data: Any, operator: str, output_name: str, index: int) -> WeightTensor:
+    values, bits = _stored_values(tensor, data)
     quantization = tensor.quantization
-    scales = 0 if quantization is None or quantization.scale is None else len(quantization.scale)
+    scales = () if quantization is None or quantization.scale is None else tuple(map(float, quantization.scale))
     # A float convolution's kernel is scaled channel by channel where a batch normalization was folded into it.
-    is_float_convolution = scales == 0 and operator != "FULLY_CONNECTED"
-    axis = _CHANNEL_AXIS[operator] if scales > 1 or is_float_convolution else None
+    is_float_convolution = not scales and operator != "FULLY_CONNECTED"
+    axis = _CHANNEL_AXIS[operator] if len(scales) > 1 or is_float_convolution else None
     zero_point = int(quantization.zeroPoint[0]) if scales else 0
-    return WeightTensor(_text(tensor.name), output_name, operator, values, zero_point, axis)
+    return WeightTensor(
+        text(tensor.name), output_name, operator, values, zero_point, axis, index=index, bits=bits, scales=scales
+    )
+
+
+def _stored_values(tensor: Any, data: Any) -> tuple[npt.NDArray[Any], int]:
+    """The values of a constant in its shape, and their bits in the file."""
+    raw, dtype = np.asarray(data, np.uint8), _dtype(tensor)
+    if dtype != "int4":
+        values = raw.view(dtype)
+        dense = values.reshape(tensor.shape) if tensor.sparsity is None else dense_values(tensor, values)
+        return dense, 8 * values.itemsize
+    nibbles = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[: int(np.prod(tensor.shape))]  # the low one first
+    return ((nibbles.astype(np.int8) ^ 8) - 8).reshape(tensor.shape), 4  # the fourth bit is the sign
 
 
 def _dtype(tensor: Any) -> str:
     return str(flatbuffer_utils.type_to_name(tensor.type)).lower()
-
-
-def _text(name: bytes | str | None) -> str:
-    return name.decode() if isinstance(name, bytes) else name or ""

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from core.keras_env import keras
 
 from deploy.flatbuffer import WeightTensor
+from deploy.names import bare_name, layers_in
 
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
-_WRAPPER_PREFIX = re.compile(r"^(quant|prune_low_magnitude|cluster)_")
-
-
-def bare_name(name: str) -> str:
-    """A layer's name without the prefixes that tfmot's wrappers put before it."""
-    while (match := _WRAPPER_PREFIX.match(name)) is not None:
-        name = name[match.end() :]
-    return name
 
 
 def weights_by_layer(weights: tuple[WeightTensor, ...], model: keras.Model) -> Mapping[str, WeightTensor]:
@@ -32,7 +24,7 @@ def weights_by_layer(weights: tuple[WeightTensor, ...], model: keras.Model) -> M
     found: dict[str, WeightTensor] = {}
     unnamed = []
     for weight in weights:
-        mentioned = [*_components(weight.name), *_components(weight.output_name)]
+        mentioned = [*layers_in(weight.name), *layers_in(weight.output_name)]
         matches = (name for name in mentioned if _shape(weight.values) in kernels.get(name, ()) and name not in found)
         name = next(matches, None)
         if name is None:
@@ -60,7 +52,3 @@ def _kernel_shapes(model: keras.Model) -> dict[str, set[tuple[int, ...]]]:
 def _shape(tensor: Any) -> tuple[int, ...]:
     """The sizes above 1 in ascending order: Keras and LiteRT order the axes of a kernel differently."""
     return tuple(sorted(int(size) for size in tensor.shape if size > 1))
-
-
-def _components(name: str) -> list[str]:
-    return [bare_name(part) for path in name.split(";") for part in path.split("/")]

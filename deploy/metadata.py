@@ -21,6 +21,7 @@ from core.errors import LitesmithError, UsageError, bad_value
 from core.workspace import atomic_write_bytes
 from deploy.flatbuffer import describe
 from deploy.interpreter import predict
+from deploy.packing import repacked
 from search.dataset import UInt8
 
 INTERPRETER_VARIABLE = "LITESMITH_TFLITE_SUPPORT_PYTHON"
@@ -76,7 +77,8 @@ def write(model: Path, out: Path, labels: Sequence[str], name: str, description:
         paths = {"model": str(model), "out": str(written), "labels": str(labels_file)}
         texts = {"name": name, "description": description}
         _ask({"command": "write", **paths, **texts, "mean": 0.0, "std": std}, _WRITE_TIMEOUT_S)
-        atomic_write_bytes(out, written.read_bytes())
+        # tflite-support writes the whole model anew, each vector by itself.
+        atomic_write_bytes(out, repacked(written.read_bytes()))
 
 
 def check(model: Path, images: UInt8) -> TaskLibraryResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,44 +10,26 @@ from core.keras_env import keras, tf
 import numpy as np
 import numpy.typing as npt
 
+from compress.invariants import Invariants
 from core.values import TensorSpec
-from deploy.flatbuffer import SIGNATURE, Graph, WeightTensor, read
+from deploy.codebook import codebook_sizes
+from deploy.flatbuffer import SIGNATURE, Graph, read
 from deploy.interpreter import as_input, predict
-from deploy.layers import bare_name, weights_by_layer
-from deploy.schemes import FULL_INTEGER, INPUT_SCALE, INPUT_ZERO_POINT, OUTPUT_SCALE, OUTPUT_ZERO_POINT
+from deploy.layer_table import LayerWeights, broken_promises, layer_table
+from deploy.layers import weights_by_layer
+from deploy.schemes import (
+    FULL_INTEGER,
+    INPUT_SCALE,
+    INPUT_ZERO_POINT,
+    OUTPUT_SCALE,
+    OUTPUT_ZERO_POINT,
+    UINT8_IMAGES,
+)
 from deploy.tracing import OUTPUT_NAME, scoring_function
 from search.dataset import ImageSet, Int32, UInt8
 
 Float32 = npt.NDArray[np.float32]
 KERAS_BATCH = 250
-
-
-@dataclass(frozen=True, slots=True)
-class Expectations:
-    """What the compression passes left behind: (layer, lowest sparsity) and (layer, highest number of clusters)."""
-
-    sparsity: tuple[tuple[str, float], ...] = ()
-    clusters: tuple[tuple[str, int], ...] = ()
-
-    @classmethod
-    def of(cls, sparsity: Mapping[str, float], clusters: Mapping[str, int]) -> Expectations:
-        """From mappings by layer name."""
-        return cls(tuple(sorted(sparsity.items())), tuple(sorted(clusters.items())))
-
-
-@dataclass(frozen=True, slots=True)
-class LayerWeights:
-    """One weight tensor of the .tflite. `layer` is the Keras layer, or the tensor's name if none matches.
-
-    `max_unique_values` is the largest count among weights that share a scale: one output channel, or the tensor.
-    """
-
-    layer: str
-    operator: str
-    weights: int
-    sparsity: float
-    unique_values: int
-    max_unique_values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +42,7 @@ class Validation:
       confusion: images of a class (row) that the .tflite took for a class (column).
       sparsity: zeros among all weights of convolutions and dense layers.
       clusters: the largest `max_unique_values` of the layers that were clustered, None without any.
+      codebook_bytes: these layers' kernels as tables of their values and indices (deploy.codebook), None likewise.
       problems: one line each; none if all is well.
     """
 
@@ -75,24 +57,25 @@ class Validation:
     confusion: tuple[tuple[int, ...], ...]
     sparsity: float
     clusters: int | None
+    codebook_bytes: int | None
     layers: tuple[LayerWeights, ...]
     problems: tuple[str, ...]
 
 
 def validate(
-    tflite: Path, model: keras.Model, test: ImageSet, scheme: str, expectations: Expectations | None = None
+    tflite: Path, model: keras.Model, test: ImageSet, scheme: str, promised: Invariants | None = None
 ) -> Validation:
     """Runs both models on all test images and inspects the file; problems are listed, not raised.
 
     Raises UsageError if the file cannot be loaded or takes images of another shape.
     """
-    expected = expectations or Expectations()
+    expected = promised or Invariants()
     graph = read(tflite)
     by_layer = weights_by_layer(graph.weights, model)
     images, labels = test.rgb(), test.labels
     ours, theirs = predict(tflite, images), keras_scores(model, images)
     error = np.abs(ours - theirs)
-    clusters = [by_layer[layer].max_unique_values for layer, _ in _bare(expected.clusters) if layer in by_layer]
+    clustered = {layer: by_layer[layer] for layer, _ in expected.clusters if layer in by_layer}
     return Validation(
         scheme=scheme,
         images=len(labels),
@@ -104,9 +87,10 @@ def validate(
         output_step=graph.outputs[0].scale,
         confusion=_confusion(labels, ours),
         sparsity=_overall_sparsity(graph),
-        clusters=max(clusters, default=None),
-        layers=_layers(graph, by_layer),
-        problems=(*_graph_problems(graph, scheme), *_score_problems(ours), *_weight_problems(by_layer, expected)),
+        clusters=max((kernel.max_unique_values for kernel in clustered.values()), default=None),
+        codebook_bytes=codebook_sizes(clustered).table_bytes if clustered else None,
+        layers=layer_table(graph, by_layer, model, expected),
+        problems=(*_graph_problems(graph, scheme), *_score_problems(ours), *broken_promises(by_layer, expected)),
     )
 
 
@@ -128,21 +112,6 @@ def _overall_sparsity(graph: Graph) -> float:
     return sum(weight.sparsity * weight.values.size for weight in graph.weights) / max(total, 1)
 
 
-def _layers(graph: Graph, by_layer: Mapping[str, WeightTensor]) -> tuple[LayerWeights, ...]:
-    names = {id(weight): name for name, weight in by_layer.items()}
-    return tuple(
-        LayerWeights(
-            layer=names.get(id(weight), weight.name),
-            operator=weight.operator,
-            weights=int(weight.values.size),
-            sparsity=weight.sparsity,
-            unique_values=weight.unique_values,
-            max_unique_values=weight.max_unique_values,
-        )
-        for weight in graph.weights
-    )
-
-
 def _graph_problems(graph: Graph, scheme: str) -> list[str]:
     problems = [f"operator {name} is not one of LiteRT's own" for name in sorted(set(graph.custom_operators))]
     if SIGNATURE not in graph.signatures:
@@ -151,6 +120,7 @@ def _graph_problems(graph: Graph, scheme: str) -> list[str]:
         return [*problems, f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs; expected one of each"]
     if scheme == FULL_INTEGER:
         problems += [f"operator {name} computes in floating point" for name in sorted(set(graph.float_operators))]
+    if scheme in UINT8_IMAGES:
         problems += _mapping_problems("input", graph.inputs[0], INPUT_SCALE, INPUT_ZERO_POINT)
         problems += _mapping_problems("output", graph.outputs[0], OUTPUT_SCALE, OUTPUT_ZERO_POINT)
     else:
@@ -170,21 +140,3 @@ def _mapping_problems(kind: str, spec: TensorSpec, scale: float, zero_point: int
 
 def _score_problems(scores: Float32) -> list[str]:
     return [] if np.isfinite(scores).all() else ["scores hold NaN or infinity"]
-
-
-def _bare(pairs: tuple[tuple[str, float], ...]) -> list[tuple[str, float]]:
-    return [(bare_name(layer), value) for layer, value in pairs]
-
-
-def _weight_problems(by_layer: Mapping[str, WeightTensor], expected: Expectations) -> list[str]:
-    problems = []
-    for layer, minimum in _bare(expected.sparsity):
-        # 1e-9: both sides are a count divided by the same size; only the last bit of the quotient may differ.
-        if layer in by_layer and by_layer[layer].sparsity < minimum - 1e-9:
-            problems.append(f"layer {layer}: sparsity {by_layer[layer].sparsity:.4f}; expected at least {minimum:.4f}")
-    for layer, maximum in _bare(expected.clusters):
-        if layer in by_layer and by_layer[layer].max_unique_values > maximum:
-            found = by_layer[layer].max_unique_values
-            problems.append(f"layer {layer}: {found} distinct weights of one scale; expected at most {maximum:g}")
-    wanted = {layer for layer, _ in (*_bare(expected.sparsity), *_bare(expected.clusters))}
-    return problems + [f"layer {layer}: its weights are not in the file" for layer in sorted(wanted - by_layer.keys())]

@@ -68,13 +68,17 @@ def _fields(blocks: tuple[BlockSpec, ...]) -> list[str]:
     first = blocks[0]
     kernels = _varying([block for block in blocks if block.kernel_size], "kernel_size", lambda side: f"{side}×{side}")
     words = [f"{kernels} kernel"] if kernels else []
-    if expansions := _varying(blocks, "expand_ratio", lambda ratio: f"{ratio:g}"):
+    if expansions := _varying([b for b in blocks if not b.hidden_channels], "expand_ratio", lambda ratio: f"{ratio:g}"):
         words.append(f"expansion {expansions}")
+    if widths := _varying([block for block in blocks if block.hidden_channels], "hidden_channels", str):
+        words.append(f"{widths} channels inside")
     words += [f"stride {first.stride}"] if first.stride > 1 else []
     if groups := _varying([block for block in blocks if block.groups > 1], "groups", str):
         words.append(f"{groups} groups")
     gates = _varying([block for block in blocks if block.se_ratio], "se_ratio", lambda ratio: f"{ratio:g}")
     words += [f"squeeze-excite {gates}"] if gates else []
+    if widths := _varying([block for block in blocks if block.se_channels], "se_channels", str):
+        words.append(f"squeeze-excite of {widths} channels")
     skips = [block.skip for block in blocks if "skip" in BLOCKS[block.op].fields]
     return words + (["no skip connections"] if skips and not any(skips) else [])
 

@@ -15,16 +15,21 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from android_bench.settings import BenchConfig
-from compress.recipe import CompressConfig, DistillConfig
-from core.checks import in_range
+from compress.distill_config import DistillConfig
+from compress.recipe import CompressConfig, parse_recipe
+from core.checks import in_choices, in_range
 from core.errors import UsageError, bad_value
 from core.registry import check_name
 from core.spec_io import from_plain
 from pipeline.data import DataConfig
 from search.networks import NETWORKS
+from search.recipe_space import RecipeTemplate, parse_template
 from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, SearchConfig, TrainConfig
 
 MAX_SEED = 2**31 - 2
+MAX_RECIPES = 10_000  # of a joint search: each is checked before the run begins
+MODEL_FILE = "config.model.file"
+INPUT_RANGES = ("0..1", "0..255", "-1..1")
 NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 
@@ -34,13 +39,16 @@ class TeacherConfig:
 
     Attributes:
       network: a name of search.networks.NETWORKS; not used if there is a `file`.
-      file: a Keras model that takes the data set's RGB images in 0..1 and gives one output per class.
+      file: a Keras model (.keras, .h5 or a SavedModel's folder) that takes the data set's images and gives one output
+        per class.
+      input_range: of the images that `file` takes, "0..1", "0..255" or "-1..1".
       width_multiplier: of `network`.
       epochs, learning_rate, batch_size: of the training of `network`.
     """
 
     network: str | None = "mobilenet_v2_small"
     file: str | None = None
+    input_range: str = INPUT_RANGES[0]
     width_multiplier: float = 1.0
     epochs: int = 10
     learning_rate: float = 2e-3
@@ -49,6 +57,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.network is not None:
             check_name(NETWORKS, self.network, "config.teacher.network")
+        in_choices("config.teacher.input_range", self.input_range, INPUT_RANGES)
         in_range("config.teacher.width_multiplier", self.width_multiplier, 0.05, 20)
         in_range("config.teacher.epochs", self.epochs, *EPOCHS)
         in_range("config.teacher.learning_rate", self.learning_rate, *LEARNING_RATE)
@@ -58,6 +67,24 @@ class TeacherConfig:
     def training(self) -> TrainConfig:
         """How `network` is trained."""
         return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A model of the user's, which is compressed in place of what a search would find.
+
+    Attributes:
+      file: .keras (Keras 2 or 3), .h5 or a SavedModel's folder; None: there is none, and networks are searched.
+      input_range: of the images that the model was trained on: "0..1", "0..255" or "-1..1".
+      allow_custom: whether Lambda layers and custom objects may be loaded, which runs code that is in the file.
+    """
+
+    file: str | None = None
+    input_range: str = INPUT_RANGES[0]
+    allow_custom: bool = False
+
+    def __post_init__(self) -> None:
+        in_choices("config.model.input_range", self.input_range, INPUT_RANGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +107,7 @@ class Config:
     seed: int = 1
     data: DataConfig = field(default_factory=DataConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -92,6 +120,22 @@ class Config:
         if self.search.target not in self.bench.targets:
             legal = "one of config.bench.targets: " + ", ".join(self.bench.targets)
             raise bad_value("config.search.target", self.search.target, legal)
+        if self.search.recipe is not None:
+            self._check_joint(parse_template(self.search.recipe))
+        if self.model.file is not None and not self.compress.recipes:
+            raise bad_value("config.compress.recipes", (), f"at least one recipe with {MODEL_FILE}")
+
+    def _check_joint(self, template: RecipeTemplate) -> None:
+        where = "config.search.recipe"
+        if self.model.file is not None:
+            raise bad_value(where, self.search.recipe, f"None with {MODEL_FILE}: nothing is searched")
+        if template.size > MAX_RECIPES:
+            raise bad_value(where, self.search.recipe, f"at most {MAX_RECIPES} recipes, not {template.size}")
+        for text in template.all():
+            try:
+                parse_recipe(text, self.compress)
+            except UsageError as error:
+                raise UsageError(f"{where}: of its recipes one is illegal: {error}") from error
 
 
 def default_config() -> ConfigDict:

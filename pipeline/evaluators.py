@@ -1,26 +1,36 @@
-"""What a candidate is worth: train it, convert it to int8, measure it on the target."""
+"""What a candidate is worth: train it, compress it, convert it to int8, measure it on the target."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.keras_env import reset
+from core.keras_env import keras, reset
 
 import numpy as np
 
 from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
+from compress.finetune import FineTune
+from compress.invariants import Invariants
+from compress.model_cost import ModelCost, model_cost
+from compress.recipe import CompressConfig, parse_recipe
+from compress.run import apply_pass
 from core.errors import CandidateError, LitesmithError
 from core.progress import Reporter, SilentReporter
+from core.spec_io import content_id
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
 from deploy.convert import convert
 from deploy.interpreter import predict
+from deploy.mixed_precision import convert_mixed
+from deploy.release import zipped_bytes
+from deploy.schemes import FULL_INTEGER, MIXED
 from pipeline.data import load
 from search.build import build
 from search.cost import cost
@@ -31,6 +41,7 @@ from search.train import Span, accuracy, fit, labels_supervision
 
 # Enough to find the activation ranges of a network that is only ranked; a released model uses more.
 SEARCH_CALIBRATION_IMAGES = 100
+MIXED_IMAGES = 300  # on which the layers that stay in float32 are chosen
 # A measuring process may be killed for what other programs do; if it fails twice, the model is at fault.
 MEASURING_ATTEMPTS = 2
 
@@ -46,10 +57,13 @@ class TrainEvaluatorFactory:
     bench: BenchConfig
     data: Path
     scratch: Path
+    compress: CompressConfig = field(default_factory=CompressConfig)
 
     def __call__(self, alone: Alone) -> TrainEvaluator:
         """The evaluator of one worker."""
-        return TrainEvaluator(self.config, self.bench, load(self.data), self.scratch, alone=alone)
+        return TrainEvaluator(
+            self.config, self.bench, load(self.data), self.scratch, alone=alone, compress=self.compress
+        )
 
 
 @dataclass
@@ -57,11 +71,13 @@ class TrainEvaluator:
     """Trains each candidate on the first `config.train_images` training images and judges it on the validation images.
 
     With `config.cost` "latency_us" the candidate is converted to a full-integer .tflite and measured; with "macs" its
-    cost is computed, and nothing but the training takes time.
+    cost is computed, and nothing but the training takes time. A candidate with a recipe is compressed by it before, and
+    converted to the recipe's scheme; networks that differ in their recipes alone are trained once.
 
     `seconds` has the phases of the latest evaluation, of a failed one too.
-    `scratch` holds a checkpoint per network. Hyperband's promotions go on from it; other searches drop it when the
-    trial is done.
+    `scratch` holds a checkpoint per network. Hyperband's promotions and other recipes go on from it; other searches
+    drop it when the trial is done.
+    `compress` has the settings of the passes that a candidate's recipe names.
     `alone` keeps the search's other workers off the host while its latency is measured; no other target minds them.
     """
 
@@ -72,16 +88,20 @@ class TrainEvaluator:
     reporter: Reporter = field(default_factory=SilentReporter)
     seconds: dict[str, float] = field(default_factory=dict)
     alone: Alone = nullcontext
+    compress: CompressConfig = field(default_factory=CompressConfig)
 
     def evaluate(self, candidate: Candidate, epochs: int) -> Evaluation:
-        """Metrics val_accuracy (0..1), macs, params, peak_memory_bytes, and with a measured cost also
-        int8_val_accuracy, size_bytes, latency_us. Raises CandidateError as search.evaluate says."""
+        """Metrics val_accuracy (0..1), macs, params, peak_memory_bytes, and with a measured cost also those of the
+        .tflite: int8_val_accuracy, size_bytes, zipped_bytes, latency_us. Raises CandidateError as search.evaluate says.
+
+        MACs and parameters are those of the network after its recipe, the other two of the network before.
+        """
         self.seconds = {}
         computed = cost(candidate.arch)
         with self._phase("build"):
             reset(candidate.seed)
             model = build(candidate.arch)
-        checkpoint = self.scratch / f"{candidate.arch_id}.npz"
+        checkpoint = self.scratch / f"{content_id(candidate.arch)}.npz"
         with self._phase("train"):
             fit(
                 model,
@@ -102,9 +122,14 @@ class TrainEvaluator:
             "params": float(computed.params),
             "peak_memory_bytes": float(computed.peak_memory_bytes),
         }
+        scheme = FULL_INTEGER
+        if candidate.recipe:
+            with self._phase("compress"):
+                model, scheme, after = self._compressed(model, candidate)
+            metrics |= {"macs": float(after.macs), "params": float(after.params)}
         if self.config.cost == "latency_us":
-            metrics |= self._measured(model, candidate)
-        if self.config.oracle != "hyperband":
+            metrics |= self._measured(model, candidate, scheme)
+        if self.config.oracle != "hyperband" and not candidate.recipe:
             checkpoint.unlink(missing_ok=True)
         return Evaluation(metrics, dict(self.seconds))
 
@@ -112,10 +137,27 @@ class TrainEvaluator:
         config = self.config
         return TrainConfig(epochs=config.epochs, batch_size=config.batch_size, learning_rate=config.learning_rate)
 
-    def _measured(self, model: object, candidate: Candidate) -> dict[str, float]:
+    def _compressed(self, model: keras.Model, candidate: Candidate) -> tuple[keras.Model, str, ModelCost]:
+        """The network after each pass of the candidate's recipe, the scheme to convert it to, and what it costs."""
+        recipe = parse_recipe(candidate.recipe, self.compress)
+        training = dataclasses.replace(self.compress.train_config(), epochs=self.config.recipe_epochs)
+        fine_tune = FineTune(
+            train=self.data.train.first(self.config.train_images),
+            supervision=labels_supervision(self.data.num_classes),
+            config=training,
+            augment=self.data.augment,
+            seed=candidate.seed,
+            reporter=self.reporter,
+        )
+        promised, after = Invariants(), model_cost(model)
+        for spec in recipe.passes:
+            result = apply_pass(spec, model, promised, fine_tune, self.data.val)
+            model, promised, after = result.model, result.invariants, result.cost
+        return model, recipe.scheme, after
+
+    def _measured(self, model: keras.Model, candidate: Candidate, scheme: str) -> dict[str, float]:
         with self._phase("convert"):
-            calibration = representative_images(self.data.train, SEARCH_CALIBRATION_IMAGES)
-            content = convert(model, "full_integer", calibration).content
+            content = self._converted(model, scheme)
             path = self.scratch / f"{candidate.arch_id}.tflite"
             atomic_write_bytes(path, content)
         with self._phase("evaluate_int8"):
@@ -124,7 +166,19 @@ class TrainEvaluator:
         with self._phase("measure"):
             latency = self._latency_us(path)
         path.unlink()
-        return {"int8_val_accuracy": int8_accuracy, "size_bytes": float(len(content)), "latency_us": latency}
+        return {
+            "int8_val_accuracy": int8_accuracy,
+            "size_bytes": float(len(content)),
+            "zipped_bytes": float(zipped_bytes(content)),
+            "latency_us": latency,
+        }
+
+    def _converted(self, model: keras.Model, scheme: str) -> bytes:
+        calibration = representative_images(self.data.train, SEARCH_CALIBRATION_IMAGES)
+        if scheme == MIXED:
+            val = self.data.val.first(MIXED_IMAGES)
+            return convert_mixed(model, calibration, val, self.compress.mixed_max_loss)[0].content
+        return convert(model, scheme, calibration).content
 
     def _latency_us(self, path: Path) -> float:
         target = resolve_target(self.config.target, self.bench, "config.search.target")

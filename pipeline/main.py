@@ -17,9 +17,8 @@ from ml_collections.config_flags import config_flags
 from android_bench.targets import resolve_target
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
 from core.progress import Reporter
-from core.values import file_sha256
 from pipeline.closing import closing_lines
-from pipeline.config import Config, validated
+from pipeline.config import MODEL_FILE, Config, validated
 from pipeline.overrides import normalized, unset
 from pipeline.plan import COMMANDS, Plan, make_plan
 from pipeline.runner import run_stages
@@ -28,12 +27,13 @@ from pipeline.workdir import Workdir
 
 USAGE = """\
 usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...] [--dry_run]
+       python -m pipeline.main compress --model=FILE --data=NAME [--workdir=DIR] [--config.KEY=VALUE ...]
        python -m pipeline.main describe ARCH_OR_NAME [--resolution=N] [--num_classes=N] [--width_multiplier=X]
        python -m pipeline.main scale --arch=ARCH_OR_NAME --max_macs=N [--alpha=X --beta=X --gamma=X]
 
   run       everything: data, search, teacher, training, compression, conversion, checks, benchmark, report, release
   search    only the architecture search
-  compress  up to the compressed Keras models
+  compress  up to the compressed Keras models; with --model everything, for a Keras model of yours
   convert   up to the converted and validated .tflite files
   bench     up to the latency measurements
   report    up to WORKDIR/report/index.html
@@ -46,6 +46,11 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
   --config         a Python file like those in configs/; each key can be overridden: --config.search.max_trials=20
   --workdir        the folder that holds everything the run makes; the same command again resumes there
   --dry_run        show the stages, their keys and what is done, and stop
+  --model          a .keras (Keras 2 or 3) or .h5 file or a SavedModel's folder, compressed in place of a searched
+                   network; --config is then configs/own_model.py, and --workdir out/ and the file's name
+  --data           the images to fine-tune and to test it on: mnist_5k, directory:PATH, npz:FILE, ... (config.data.name)
+  --input_range    of the images that it was trained on: 0..1 (the default), 0..255 or -1..1
+  --allow_custom   load its Lambda layers and custom objects, which runs code that is in the file
   --new_config     let --workdir go on with a configuration other than the one it was begun with
   --resolution, --num_classes, --width_multiplier
                    of the network to describe (or, without the last, to scale); by default as it was published
@@ -69,6 +74,16 @@ NETWORK_FLAGS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# The flags of a model of the user's, with the key that each sets, and the commands that take them.
+MODEL_FLAGS = {
+    "model": "model.file",
+    "data": "data.name",
+    "input_range": "model.input_range",
+    "allow_custom": "model.allow_custom",
+}
+MODEL_COMMANDS = ("run", "compress", "convert", "bench", "report")
+MODEL_CONFIG = Path(__file__).parents[1] / "configs" / "own_model.py"
+
 FLAGS = flags.FLAGS
 
 
@@ -79,6 +94,9 @@ def define_flags(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> 
     flags.DEFINE_bool("dry_run", False, "show the plan and stop", flag_values=flag_values)
     flags.DEFINE_multi_string("unset", [], "keys to set to None (made of KEY=None)", flag_values=flag_values)
     flags.DEFINE_bool("new_config", False, "go on with another configuration", flag_values=flag_values)
+    for name in ("model", "data", "input_range"):
+        flags.DEFINE_string(name, None, "of a model of yours", flag_values=flag_values)
+    flags.DEFINE_bool("allow_custom", False, "load custom objects of the model", flag_values=flag_values)
     flags.DEFINE_string("arch", None, "network to scale", flag_values=flag_values)
     for name in ("resolution", "num_classes"):
         flags.DEFINE_integer(name, None, "of the network to describe or scale", flag_values=flag_values)
@@ -92,7 +110,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         print(USAGE)
         sys.exit(EXIT_DONE if len(argv) >= 2 else EXIT_USAGE)
     try:
-        arguments = normalized(argv)
+        arguments = normalized(_with_model_config(argv))
         define_flags(arguments)
         return list(FLAGS(arguments))
     except UsageError as error:
@@ -100,6 +118,17 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except Exception as error:  # config_flags runs the file, which may raise anything
         _exit_usage(_flag_message(error) if isinstance(error, flags.Error) else f"--config: {one_line(error)}")
     raise AssertionError("unreachable")
+
+
+def _with_model_config(argv: Sequence[str]) -> list[str]:
+    """The arguments, with the configuration for a model of the user's if none is named."""
+
+    def given(name: str) -> bool:
+        return any(re.match(rf"--?{name}(=|$)", argument) for argument in argv[1:])
+
+    if not given("model") or given("config"):
+        return list(argv)
+    return [argv[0], f"--config={MODEL_CONFIG}", *argv[1:]]  # overrides come after what they override
 
 
 def main(argv: Sequence[str]) -> int:
@@ -126,6 +155,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if command not in _commands():
         raise bad_value("command", command, one_of(_commands()))
     _check_network_flags(command)
+    _check_model_flags(command)
     if command == "scale":
         return _scale()
     workdir = _workdir()
@@ -140,6 +170,14 @@ def _check_network_flags(command: str) -> None:
         for name in names:
             if FLAGS[name].present and name not in NETWORK_FLAGS.get(command, ()):
                 raise UsageError(f"--{name}: {command} does not take it; only {owner} does")
+
+
+def _check_model_flags(command: str) -> None:
+    given = [name for name in MODEL_FLAGS if FLAGS[name].present]
+    if given and command not in MODEL_COMMANDS:
+        raise UsageError(f"--{given[0]}: {command} does not take it; {one_of(MODEL_COMMANDS)} do")
+    if given and FLAGS.model is None:
+        raise UsageError(f"--{given[0]}: goes with --model; without it, a configuration says so: --config.KEY=VALUE")
 
 
 def _describe(arguments: Sequence[str]) -> int:
@@ -178,6 +216,8 @@ def _commands() -> tuple[str, ...]:
 
 
 def _workdir() -> Path:
+    if not FLAGS.workdir and FLAGS.model:
+        return Path("out") / Path(FLAGS.model).stem
     if not FLAGS.workdir:
         raise UsageError("--workdir: missing; expected a folder for what the run makes")
     return Path(FLAGS.workdir)
@@ -190,12 +230,20 @@ def _config() -> Config:
     if not path.is_file():
         raise UsageError(f"--config: {path} is not there; expected a Python file like those in configs/")
     unset(FLAGS.config, FLAGS.unset)
+    for name, key in MODEL_FLAGS.items():
+        if FLAGS[name].present:
+            section, _, entry = key.partition(".")
+            FLAGS.config[section][entry] = FLAGS[name].value
     return validated(FLAGS.config)
 
 
 def _run(command: str, config: Config, workdir: Path) -> int:
     folder = Workdir(workdir)
     folder.check(config, FLAGS.new_config)
+    if config.model.file is not None:
+        if command == "search":
+            raise UsageError(f"{MODEL_FILE}: {config.model.file!r} is compressed, nothing is searched; use compress")
+        command = "run" if command == "compress" else command
     plan = _plan(config)
     stages = plan.for_command(command)
     reporter = Reporter()
@@ -212,22 +260,21 @@ def _run(command: str, config: Config, workdir: Path) -> int:
 
 
 def _plan(config: Config) -> Plan:
+    from compress.importing.check import check_user_model
     from pipeline.data import fingerprint
 
-    teacher = ""
-    if config.teacher.file is not None:
-        from compress.teacher import check_teacher_file
-
-        path = Path(config.teacher.file)
-        check_teacher_file(path)
-        teacher = file_sha256(path)
+    teacher = model = ""
+    if config.model.file is not None:
+        model = check_user_model(config.model.file, allow_custom=config.model.allow_custom, where=MODEL_FILE)
+    elif config.teacher.file is not None:
+        teacher = check_user_model(config.teacher.file, allow_custom=False, where="config.teacher.file")
     if config.release.metadata:
         from deploy.metadata import find_interpreter
 
         find_interpreter()
     for name in config.bench.targets:
         resolve_target(name, config.bench)
-    return make_plan(config, fingerprint(config.data), teacher)
+    return make_plan(config, fingerprint(config.data), teacher, model)
 
 
 def _flag_message(error: flags.Error) -> str:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.recipe import ClusterSettings, CompressionRecipe, PassSpec, PruneSettings, parse_recipe
+from compress.recipe import CompressionRecipe, parse_recipe
 from core.errors import UsageError, bad_value
 from core.spec_io import content_id, to_plain
 from core.values import file_sha256
+from deploy.schemes import MIXED
 from pipeline.config import Config
 from search.oracles.past import read_log
 from search.settings import SearchConfig
@@ -27,14 +28,16 @@ from search.settings import SearchConfig
 # Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
 VERSIONS = {
     "data": 1,
-    "search": 2,
+    "search": 3,
     "teacher": 1,
-    "float": 2,
-    "pass": 2,
-    "convert": 1,
-    "validate": 1,
+    "float": 3,
+    "own_model": 1,
+    "pass": 3,
+    "found_recipe": 1,
+    "convert": 2,
+    "validate": 2,
     "bench": 1,
-    "report": 1,
+    "report": 2,
     "release": 1,
 }
 
@@ -43,19 +46,26 @@ VERSIONS = {
 # search it is, so that a search can go on with more or fewer of them.
 LATER_SEARCH_SETTINGS = (
     *("cost_weight", "objectives", "max_macs", "max_params", "max_peak_memory_bytes"),
-    *("past_logs", "evaluator", "proxy", "warm_start", "proxy_pool"),
+    *("past_logs", "evaluator", "proxy", "warm_start", "proxy_pool", "recipe", "recipe_epochs"),
 )
 
-TOOLS = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner", "ai-edge-litert", "numpy")
+TOOLS = (
+    *("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner"),
+    *("ai-edge-litert", "ai-edge-quantizer", "numpy"),
+)
 
+_MODELS = ("data", "search", "teacher", "float", "own_model", "pass", "found_recipe")
 COMMANDS = {
     "search": ("data", "search"),
-    "compress": ("data", "search", "teacher", "float", "pass"),
-    "convert": ("data", "search", "teacher", "float", "pass", "convert", "validate"),
-    "bench": ("data", "search", "teacher", "float", "pass", "convert", "validate", "bench"),
+    "compress": _MODELS,
+    "convert": (*_MODELS, "convert", "validate"),
+    "bench": (*_MODELS, "convert", "validate", "bench"),
     "report": tuple(kind for kind in VERSIONS if kind != "release"),
     "run": tuple(VERSIONS),
 }
+
+
+FOUND = "found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class ArtifactPlan:
 
     `winner` counts the search's winners from 0; `node` is the stage that makes the Keras model; `steps` are the passes
     before it; `recipe` is the recipe's text for artifacts that are released, "" for those made only to show a pass.
+    Recipe and scheme FOUND stand for what a joint search will have found: the node's record then tells both.
     """
 
     name: str
@@ -134,7 +145,9 @@ class _Planner:
         return name
 
 
-def make_plan(config: Config, data_fingerprint: str, teacher_fingerprint: str = "") -> Plan:
+def make_plan(
+    config: Config, data_fingerprint: str, teacher_fingerprint: str = "", model_fingerprint: str = ""
+) -> Plan:
     """The plan for a configuration; the fingerprints stand for what the files it names hold now.
 
     Raises UsageError if a past log is not one of the configured space.
@@ -142,31 +155,59 @@ def make_plan(config: Config, data_fingerprint: str, teacher_fingerprint: str = 
     planner = _Planner()
     seed = config.seed
     data = planner.add("data", "data", {"data": config.data, "seed": seed, "fingerprint": data_fingerprint}, ())
-    if config.teacher.file is not None:
-        _plan_teacher(planner, config, data, teacher_fingerprint)
-    search_params = _search_params(config)
-    keyed = {**search_params, "search": _keyed_search(config.search)}
-    search = planner.add("search", "search", search_params, (data,), keyed)
-    teacher = _plan_teacher(planner, config, data, teacher_fingerprint)  # planned once
+    if config.model.file is not None:
+        parents, before = _plan_own_model(planner, config, data, model_fingerprint)
+    else:
+        parents, before = _plan_winners(planner, config, data, teacher_fingerprint)
     artifacts: list[ArtifactPlan] = []
-    for winner in range(config.search.num_winners):
-        artifacts += _plan_winner(planner, config, winner, (data, search, *teacher))
+    for winner, node in enumerate(parents):
+        artifacts += _plan_recipes(planner, config, winner, node, (data, *before))
     evidence: list[str] = []
     for artifact in artifacts:
         evidence += _plan_artifact(planner, config, artifact, data)
     nodes = dict.fromkeys(artifact.node for artifact in artifacts)
-    everything = (data, search, *teacher, *nodes, *evidence)
+    everything = (data, *before, *nodes, *evidence)
     params = {"config": config, "artifacts": artifacts}
     report = planner.add("report", "report", params, everything)
     planner.add("release", "release", params, (*everything, report))
     return Plan(tuple(planner.stages.values()), tuple(artifacts))
 
 
+def _plan_own_model(
+    planner: _Planner, config: Config, data: str, fingerprint: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The user's model; and nothing but it, which teaches itself, or the labels alone."""
+    settings = dataclasses.replace(config.model, file=fingerprint)
+    params = {"model": settings, "file": config.model.file}
+    keyed = {"model": settings}
+    return (planner.add("w0.float", "own_model", params, (data,), keyed),), ()
+
+
+def _plan_winners(
+    planner: _Planner, config: Config, data: str, teacher_fingerprint: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The float training of each winner; and the search and the teacher before."""
+    if config.teacher.file is not None:
+        _plan_teacher(planner, config, data, teacher_fingerprint)
+    search_params = _search_params(config)
+    keyed = {**search_params, "search": _keyed_search(config.search)}
+    search = planner.add("search", "search", search_params, (data,), keyed)
+    before = (search, *_plan_teacher(planner, config, data, teacher_fingerprint))  # planned once
+    nodes = []
+    for winner in range(config.search.num_winners):
+        params = {"winner": winner, "train": config.train, "distill": config.distill, "seed": config.seed}
+        nodes.append(planner.add(f"w{winner}.float", "float", params, (data, *before)))
+    return tuple(nodes), before
+
+
 def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
     teacher = config.teacher
     if teacher.network is None and teacher.file is None:
         return ()
-    settings: Any = {"file": fingerprint} if teacher.file is not None else dataclasses.replace(teacher, file=None)
+    if teacher.file is not None:
+        settings: Any = {"file": fingerprint, "input_range": teacher.input_range}
+    else:
+        settings = dataclasses.replace(teacher, file=None)
     params = {"teacher": settings, "file": teacher.file, "seed": config.seed}
     return (planner.add("teacher", "teacher", params, (data,)),)
 
@@ -175,6 +216,8 @@ def _search_params(config: Config) -> dict[str, Any]:
     params: dict[str, Any] = {"search": config.search, "seed": config.seed}
     if config.search.cost == "latency_us":
         params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,))
+    if config.search.recipe is not None:
+        params["compress"] = dataclasses.replace(config.compress, recipes=())
     return params
 
 
@@ -202,21 +245,32 @@ def _log_sha256(path: str, space_name: str) -> str:
     return file_sha256(path)
 
 
-def _plan_winner(planner: _Planner, config: Config, winner: int, inputs: tuple[str, ...]) -> list[ArtifactPlan]:
-    """The float training of one winner, then every recipe; recipes that begin alike share their first passes."""
-    data, teacher = inputs[0], inputs[2:]
-    prefix = f"w{winner}"
-    params = {"winner": winner, "train": config.train, "distill": config.distill, "seed": config.seed}
-    node = planner.add(f"{prefix}.float", "float", params, inputs)
+def _plan_recipes(
+    planner: _Planner, config: Config, winner: int, node: str, before: tuple[str, ...]
+) -> list[ArtifactPlan]:
+    """Every recipe on one float model; recipes that begin alike share their first passes."""
     parent = ArtifactPlan(f"{node}.float32", winner, node, "float32", (), "float32")
     artifacts = {parent.name: parent}
+    shared = tuple(name for name in before if name != "search")
+    if config.distill.teacher == "self":
+        shared = (shared[0], node)
+    if config.search.recipe is not None:
+        found = _plan_found(planner, config, winner, node, (*shared, "search"))
+        artifacts[found.name] = found
     for text in config.compress.recipes:
         recipe = parse_recipe(text, config.compress)
-        for artifact in _plan_recipe(planner, config, winner, recipe, node, (data, *teacher)):
+        for artifact in _plan_recipe(planner, config, winner, recipe, node, shared):
             known = artifacts.get(artifact.name)
             if known is None or not known.recipe:
                 artifacts[artifact.name] = artifact
     return list(artifacts.values())
+
+
+def _plan_found(planner: _Planner, config: Config, winner: int, node: str, inputs: tuple[str, ...]) -> ArtifactPlan:
+    compress = dataclasses.replace(config.compress, recipes=())
+    params = {"winner": winner, "compress": compress, "distill": config.distill, "seed": config.seed}
+    name = planner.add(f"w{winner}.{FOUND}", "found_recipe", params, tuple(dict.fromkeys((*inputs, node))))
+    return ArtifactPlan(name, winner, name, FOUND, (), FOUND)
 
 
 def _plan_recipe(
@@ -225,9 +279,10 @@ def _plan_recipe(
     artifacts = []
     steps: list[str] = []
     for spec in recipe.passes:
-        steps.append(_step_name(spec))
+        steps.append(spec.label)
         params = {"spec": spec, "train": config.compress.train_config(), "distill": config.distill, "seed": config.seed}
-        node = planner.add(f"w{winner}.{'-'.join(steps)}", "pass", params, (shared[0], node, *shared[1:]))
+        inputs = tuple(dict.fromkeys((shared[0], node, *shared[1:])))
+        node = planner.add(f"w{winner}.{'-'.join(steps)}", "pass", params, inputs)
         if spec.name != "quantize":
             artifacts.append(ArtifactPlan(f"{node}.float32", winner, node, "float32", tuple(steps), ""))
     final = node if recipe.passes and recipe.passes[-1].name == "quantize" else f"{node}.{recipe.scheme}"
@@ -235,18 +290,16 @@ def _plan_recipe(
     return artifacts
 
 
-def _step_name(spec: PassSpec) -> str:
-    """A name for folders, with the setting in which two recipes of one configuration can differ."""
-    if isinstance(spec.settings, PruneSettings):
-        return f"prune{spec.settings.final_sparsity}"
-    if isinstance(spec.settings, ClusterSettings):
-        return f"cluster{spec.settings.number_of_clusters}"
-    return "qat"
-
-
 def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, data: str) -> list[str]:
     metadata = config.release if artifact.recipe and config.release.metadata else None
-    settings = {"scheme": artifact.scheme, "recipe": artifact.recipe, "metadata": metadata}
+    settings: dict[str, Any] = {
+        "scheme": artifact.scheme,
+        "recipe": artifact.recipe,
+        "steps": artifact.steps,
+        "metadata": metadata,
+    }
+    if artifact.scheme in (MIXED, FOUND):
+        settings["max_loss"] = config.compress.mixed_max_loss
     convert = planner.add(f"{artifact.name}.convert", "convert", settings, (data, artifact.node))
     checks = {"artifact": artifact, "metadata": metadata is not None}
     validate = planner.add(f"{artifact.name}.validate", "validate", checks, (data, artifact.node, convert))

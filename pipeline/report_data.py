@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from core.spec_io import from_plain, to_plain
 from core.values import Artifact, Measurement
 from core.workspace import AppendLog, read_json
 from pipeline.config import Config
+from pipeline.node import read_node
 from pipeline.plan import ArtifactPlan
-from search.cost import cost
-from search.grammar import from_text
 from search.trials import Trial
 
 
@@ -25,7 +25,7 @@ class ArtifactReport:
       plan: which winner, recipe, passes and scheme; `plan.recipe` is "" for a model made only to show a pass.
       file: its name in the release.
       source: the .tflite in the stages folder.
-      val_accuracy: of the Keras model.
+      val_accuracy: of the .tflite on the validation images.
       validation: deploy.validate.Validation as JSON types.
       measurements: one per target that could be measured.
     """
@@ -60,7 +60,7 @@ class RunReport:
     Attributes:
       data: what the data stage found (name, class_names, counts, resolution, ...).
       teacher: its network or file and its validation accuracy, or None.
-      winners: trial indices of the search's winners, best first.
+      trials, winners: of the search, none where the model is the user's; winners are trial indices, best first.
       artifacts: by winner and recipe, the float32 parent first.
       seconds: wall time of each finished stage.
     """
@@ -117,7 +117,9 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
             failures.append(failure)
     if not artifacts:
         raise LitesmithError(f"no artifact could be made; first reason: {failures[0].reason}")
-    records = AppendLog(directories["search"] / "trials.jsonl").read()
+    searched = "search" in directories  # not where the model is the user's
+    records = AppendLog(directories["search"] / "trials.jsonl").read() if searched else []
+    winners = read_json(directories["search"] / "winners.json") if searched else []
     teacher = directories.get("teacher")
     return RunReport(
         release=config.release.name,
@@ -125,7 +127,7 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
         data=read_json(directories["data"] / "data.json"),
         teacher=read_json(teacher / "teacher.json") if teacher else None,
         trials=tuple(from_plain(Trial, record) for record in records),
-        winners=tuple(trial["index"] for trial in read_json(directories["search"] / "winners.json")),
+        winners=tuple(trial["index"] for trial in winners),
         artifacts=tuple(artifacts),
         failures=tuple(failures),
         seconds={name: read_json(path / "stage.json")["seconds"] for name, path in directories.items()},
@@ -143,20 +145,21 @@ def _failure(plan: ArtifactPlan, directories: dict[str, Path], kinds: tuple[str,
 
 def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) -> ArtifactReport:
     convert = directories[f"{plan.name}.convert"]
-    node = read_json(directories[plan.node] / "node.json")
+    node = read_node(directories[plan.node])
     record = read_json(convert / "artifact.json")
-    computed = cost(from_text(node["arch"]))
     benches = (directories[f"{plan.name}.bench.{target}"] / "measurement.json" for target in config.bench.targets)
+    if node.scheme:
+        plan = dataclasses.replace(plan, recipe=node.recipe, scheme=node.scheme, steps=node.steps)
     return ArtifactReport(
         plan=plan,
         file=_file_name(config, plan),
         source=str(convert / "model.tflite"),
-        arch=node["arch"],
-        macs=computed.macs,
-        params=computed.params,
+        arch=node.arch,
+        macs=node.macs,
+        params=node.params,
         artifact=from_plain(Artifact, record["artifact"]),
         zipped_bytes=record["zipped_bytes"],
-        val_accuracy=node["val_accuracy"],
+        val_accuracy=record["val_accuracy"],
         validation=read_json(directories[f"{plan.name}.validate"] / "validation.json"),
         measurements=tuple(from_plain(Measurement, read_json(path)) for path in benches if path.exists()),
     )

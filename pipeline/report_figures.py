@@ -40,7 +40,9 @@ def pareto(report: RunReport, name: str, width: float, height: float) -> str:
     view = Pareto(
         series=(*_trial_series(report, finished, axis), *_artifact_series(report, axis)),
         front=tuple((trial.metrics[axis.metric] / axis.divisor, _accuracy(trial)) for trial in front),
-        budget=None if report_view.is_pareto(report) else search[f"target_{axis.metric}"] / axis.divisor,
+        budget=None
+        if report_view.is_pareto(report) or not report.trials
+        else search[f"target_{axis.metric}"] / axis.divisor,
         cost_label=axis.label,
         alt=f"Validation accuracy in percent against {axis.label}: {len(finished)} finished trials, of which "
         f"{len(front)} on the front, and {len(report.released)} released models. The tables below hold the numbers.",

@@ -33,6 +33,9 @@ SCHEME_MARKS = {
     "float16": ("^", PURPLE),
     "dynamic_range": ("v", ORANGE),
     "full_integer": ("D", GREEN),
+    "mixed": ("P", VERMILLION),
+    "int8_weights": ("<", MUTED),
+    "int4_weights": (">", MUTED),
 }
 LOG_RANGE = 20  # costs that differ by more than this factor get a logarithmic axis
 POINTS_PER_INCH = 72  # of SVG's viewBox, so that lengths below are in points

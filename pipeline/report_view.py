@@ -142,14 +142,20 @@ def steps(report: RunReport, artifact: ArtifactReport) -> tuple[tuple[str, Artif
 
 def step_words(step: str) -> str:
     """A step's name in words: "prune0.5" is "prune 50 %", "cluster16" is "cluster 16", "qat" is "QAT int8"."""
-    match = re.fullmatch(r"(prune|cluster)([\d.]+)", step)
+    match = re.fullmatch(r"(prune|sparse|structured|cluster|low_rank)([\d.]+|\d+of\d+)", step)
     if match is None:
         return "QAT int8" if step == "qat" else step
-    return f"prune {100 * float(match[2]):g} %" if match[1] == "prune" else f"cluster {match[2]}"
+    word, number = match[1].replace("_", " "), match[2]
+    if word in ("prune", "sparse", "structured") and "of" not in number:
+        return f"{word} {100 * float(number):g} %"
+    return f"{word} {number.replace('of', ' of ')}"
 
 
 def quality(trial: Trial) -> float:
-    """The validation accuracy of a trial; of one that was not trained the proxy's place between 0 and 1."""
+    """The validation accuracy of a trial: of its .tflite if it was compressed by a recipe, else of the Keras network;
+    of one that was not trained the proxy's place between 0 and 1."""
+    if trial.recipe:
+        return trial.metrics["int8_val_accuracy"]
     return trial.metrics[PROXY_SCORE] if PROXY_SCORE in trial.metrics else trial.metrics["val_accuracy"]
 
 
@@ -284,11 +290,12 @@ class Column:
 # Metric: heading, divisor, digits after the point (None: three significant).
 _METRICS: dict[str, tuple[str, float, int | None]] = {
     "val_accuracy": ("Validation accuracy, %", 0.01, 2),
-    "int8_val_accuracy": ("Int8 validation accuracy, %", 0.01, 2),
+    "int8_val_accuracy": (".tflite validation accuracy, %", 0.01, 2),
     "latency_us": ("Latency, µs", 1, None),
     "macs": ("MACs, millions", 1e6, None),
     "params": ("Parameters, thousands", 1e3, None),
-    "size_bytes": ("Int8 size, kB", 1e3, None),
+    "size_bytes": (".tflite size, kB", 1e3, None),
+    "zipped_bytes": ("Zipped, kB", 1e3, None),
     "peak_memory_bytes": ("Peak activations, kB", 1e3, None),
 }
 

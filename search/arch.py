@@ -18,12 +18,15 @@ ACTIVATIONS = ("relu6", "relu", "hswish", "swish", "linear")
 PADDINGS = ("same", "valid", "explicit")
 NORMS = ("bn", "bias_bn", "bias")
 POOLINGS = ("mean", "flatten", "scores")
+FORMS = ("plain", "xnnpack")
 STEM_STRIDES = (1, 2)
 CHANNEL_DIVISOR = 8
 # NAS-Bench-201: operations of a cell's edges, in the order of the benchmark's indices, and the edges' order.
 CELL_OPS = ("none", "skip", "conv1x1", "conv3x3", "avg3x3")
 CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CELL_NODES = 4
+# Absolute widths and the ratios that they make inactive.
+OVERRIDES = {"hidden_channels": "expand_ratio", "se_channels": "se_ratio"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class BlockSpec:
       op: the operator, a name of search.blocks.table.BLOCKS ("ir": MobileNetV2's inverted residual).
       kernel_size: side of the (depthwise) kernel in pixels.
       stride: spatial stride.
-      expand_ratio: hidden channels / input channels.
+      expand_ratio: hidden channels / input channels, where `hidden_channels` is 0.
       out_channels: output channels before the width multiplier.
       se_ratio: squeeze-excite channels / block input channels ("ir3": / hidden channels); 0 means no squeeze-excite.
       activation: one of ACTIVATIONS.
@@ -45,6 +48,9 @@ class BlockSpec:
       start_kernel_size: the universal inverted bottleneck's first depthwise kernel; 0 leaves it out.
       padding: "same", "valid", or "explicit": half a kernel of zeros on each side, then "valid".
       edges: a cell's operations, one of CELL_OPS for each of CELL_EDGES.
+      hidden_channels: the inner width, whatever the width multiplier is; 0: as the expand ratio or the operator's own
+        rule says.
+      se_channels: likewise the squeeze-excite channels; 0: as `se_ratio` says.
     """
 
     op: Any = "ir"
@@ -59,6 +65,8 @@ class BlockSpec:
     start_kernel_size: Any = 0
     padding: Any = "same"
     edges: tuple[Any, ...] = ()
+    hidden_channels: Any = 0
+    se_channels: Any = 0
 
     def __post_init__(self) -> None:
         _check(self.op, OPS, "op")
@@ -73,6 +81,8 @@ class BlockSpec:
         _check_range(self.expand_ratio, 1, 64, "expand_ratio")
         _check_whole(self.out_channels, 1, 65_536, "out_channels")
         _check_whole(self.groups, 1, 1024, "groups")
+        _check_whole(self.hidden_channels, 0, 65_536, "hidden_channels")
+        _check_whole(self.se_channels, 0, 65_536, "se_channels")
         _check_range(self.se_ratio, 0, 1, "se_ratio")
         if self._is_read("edges"):
             _check_edges(self.edges)
@@ -116,6 +126,8 @@ class ArchSpec:
       pooling: "mean" over the image, "flatten" for none, or "scores": a classifier for each place, then the mean.
       norm: what follows the convolutions: "bn" (batch normalization), "bias_bn" (a bias and batch normalization) or
         "bias" (a bias alone, as after folding).
+      form: "plain", or "xnnpack": with the paddings and the pooling that XNNPACK's sparse kernels need (zeros on each
+        side before the stem and before depthwise convolutions of stride 2; see compress.xnnpack).
     """
 
     stem_channels: Any
@@ -131,6 +143,7 @@ class ArchSpec:
     head_norm: bool = False
     pooling: str = "mean"
     norm: str = "bn"
+    form: str = "plain"
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -148,10 +161,15 @@ class ArchSpec:
         _check(self.head_norm, (True, False), "head_norm")
         _check(self.pooling, POOLINGS, "pooling")
         _check(self.norm, NORMS, "norm")
+        _check(self.form, FORMS, "form")
         if self.head_norm and (self.pooling != "mean" or not self.head_units):
             raise bad_value("head_norm", True, "False where no hidden layer follows a mean")
         if self.head_units and self.pooling == "scores":
             raise bad_value("head_units", self.head_units, "none where the scores are pooled")
+        if self.form == "xnnpack" and (
+            self.pooling != "mean" or self.stem_stride != 2 or 0 in _values(self.stem_channels)
+        ):
+            raise bad_value("form", self.form, "'plain' without a stem of stride 2 and a mean over the image")
 
     def scaled(self, channels: int) -> int:
         """`channels` times the width multiplier, rounded to a multiple of 8 unless that is 1."""
@@ -221,6 +239,9 @@ def _without_inactive(block: BlockSpec) -> BlockSpec:
     read = ("op", *BLOCKS[block.op].fields)
     values = {name: getattr(block, name) if name in read else default for name, default in _BLOCK_DEFAULTS.items()}
     values |= {name: float(values[name]) for name in ("expand_ratio", "se_ratio")}
+    for width, ratio in OVERRIDES.items():
+        if values[width]:
+            values[ratio] = float(_BLOCK_DEFAULTS[ratio])
     if block.op == "conv" and block.kernel_size == 1:  # which has nothing to pad
         values["padding"] = _BLOCK_DEFAULTS["padding"]
     if "edges" in read:

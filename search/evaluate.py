@@ -15,13 +15,17 @@ from search.space import Genotype
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network to evaluate. `seed` depends on the search's seed and the network alone, so that a network promoted to
-    more epochs goes on as it began."""
+    """A network to evaluate, after compression by `recipe` if that is not "".
+
+    `arch_id` is the identity of both (search.space). `seed` depends on the search's seed and the network alone, so that
+    a network promoted to more epochs goes on as it began.
+    """
 
     arch: ArchSpec
     arch_id: str
     genotype: Genotype
     seed: int
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ has the stride `s` (as in MobileNet's tables). Items of one stage are joined by 
 operator reads (search.blocks.table.BLOCKS):
 
     k kernel_size   s stride   e expand_ratio   c out_channels   a start_kernel_size   x edges, a digit each
-    optional: se0.25 se_ratio   g3 groups   noskip   relu hswish swish linear (default: relu6)   valid explicit (same)
+    optional: h48 hidden_channels (in place of e)   q12 se_channels (in place of se)
+              se0.25 se_ratio   g3 groups   noskip   relu hswish swish linear (default: relu6)   valid explicit (same)
 
-`input` may end in `biasbn` or `nobn` (norm); `stem` and `head` in an activation; `head` holds `u1280` for each hidden
-layer, `unorm` if they are normalized, `flatten` or `scores` (pooling). `c0` is no stem or head convolution.
+`input` may end in `biasbn` or `nobn` (norm) and in `xnnpack` (form); `stem` and `head` in an activation; `head` holds
+`u1280` for each hidden layer, `unorm` if they are normalized, `flatten` or `scores` (pooling). `c0` is no stem or head
+convolution.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ _KEYS = {
     "k": "kernel_size",
     "s": "stride",
     "e": "expand_ratio",
+    "h": "hidden_channels",
     "c": "out_channels",
     "se": "se_ratio",
+    "q": "se_channels",
     "g": "groups",
 }
-_OPTIONAL = {"se": 0.0, "g": 1}
+_OPTIONAL = {"h": 0, "se": 0.0, "q": 0, "g": 1}
 _ACTIVATION_WORDS = {word: {"activation": word} for word in ACTIVATIONS if word != "relu6"}
 _WORDS: dict[str, dict[str, Any]] = {
     **_ACTIVATION_WORDS,
@@ -45,7 +49,11 @@ _WORDS: dict[str, dict[str, Any]] = {
     "valid": {"padding": "valid"},
     "explicit": {"padding": "explicit"},
 }
-_INPUT_WORDS: dict[str, dict[str, Any]] = {"biasbn": {"norm": "bias_bn"}, "nobn": {"norm": "bias"}}
+_INPUT_WORDS: dict[str, dict[str, Any]] = {
+    "biasbn": {"norm": "bias_bn"},
+    "nobn": {"norm": "bias"},
+    "xnnpack": {"form": "xnnpack"},
+}
 _STEM_WORDS: dict[str, dict[str, Any]] = {word: {"stem_activation": word} for word in _ACTIVATION_WORDS}
 _HEAD_WORDS: dict[str, dict[str, Any]] = {
     **{word: {"head_activation": word} for word in _ACTIVATION_WORDS},
@@ -122,7 +130,7 @@ def block_text(block: BlockSpec, repeats: int = 1) -> str:
     text = f"{block.op}_r{repeats}"
     for key, field in _KEYS.items():
         value = getattr(block, field)
-        if field in read and value != _OPTIONAL.get(key):
+        if field in read and value != _OPTIONAL.get(key) and not (key == "e" and _is_width(block.hidden_channels)):
             text += f"_{key}*" if isinstance(value, OneOf) else f"_{key}{_number(value)}"
     if "edges" in read:
         text += "_x" + "".join(str(CELL_OPS.index(edge)) for edge in block.edges)
@@ -154,7 +162,8 @@ def _item(item: str, token: str) -> list[BlockSpec]:
             numbers[match[1]] = match[2]
         else:
             raise UsageError(f"architecture: {part!r} in {token!r} is not legal; a stage is {form}")
-    if missing := [key for key in keys if key not in numbers and key not in _OPTIONAL]:
+    optional = {*_OPTIONAL, "e"} if _is_width(_value(numbers.get("h", "0"))) else {*_OPTIONAL}
+    if missing := [key for key in keys if key not in numbers and key not in optional]:
         raise UsageError(f"architecture: {item!r} lacks {', '.join(missing)}; a stage is {form}")
     try:
         return _blocks(fields, numbers)
@@ -206,6 +215,11 @@ def _end(
 
 def _value(text: str) -> int | float:
     return float(text) if "." in text else int(text)
+
+
+def _is_width(value: Any) -> bool:
+    """Whether hidden channels are a number that makes the expand ratio inactive."""
+    return not isinstance(value, OneOf) and value > 0
 
 
 def _number(value: float) -> str:

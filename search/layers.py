@@ -64,12 +64,13 @@ class Layer:
 class LayerList:
     """Collects layers; each method appends one and returns its name, to be the input of later ones.
 
-    `norm` says what follows the convolutions, as ArchSpec does.
+    `norm` says what follows the convolutions, and `form` what XNNPACK is to run sparse, as in ArchSpec.
     """
 
-    def __init__(self, resolution: int, norm: str = "bn") -> None:
+    def __init__(self, resolution: int, norm: str = "bn", form: str = "plain") -> None:
         self.layers: dict[str, Layer] = {}
         self.norm = norm
+        self.form = form
         self._add(Layer("input", "image", (), (resolution, resolution, 3)))
 
     @property
@@ -81,6 +82,11 @@ class LayerList:
     def bias_without_norm(self) -> bool:
         """Whether a convolution that is never normalized has a bias: only where none is normalized."""
         return self.norm == "bias"
+
+    @property
+    def strided_padding(self) -> str:
+        """How the stem and depthwise convolutions of a stride are padded: "same" or "explicit" (as in BlockSpec)."""
+        return "explicit" if self.form == "xnnpack" else "same"
 
     def shape(self, name: str) -> tuple[int, int, int]:
         """(height, width, channels) of a layer's output."""
@@ -101,10 +107,12 @@ class LayerList:
         shape = (height, width, channels)
         return self._add(Layer("conv", name, (x,), shape, kernel_size, stride, use_bias, padding=padding))
 
-    def depthwise(self, name: str, x: str, kernel_size: int, stride: int, use_bias: bool = False) -> str:
-        """A "same"-padded depthwise convolution."""
-        shape = self._strided(x, kernel_size, stride, "same", name)
-        return self._add(Layer("depthwise", name, (x,), shape, kernel_size, stride, use_bias))
+    def depthwise(
+        self, name: str, x: str, kernel_size: int, stride: int, use_bias: bool = False, padding: str = "same"
+    ) -> str:
+        """A depthwise convolution."""
+        shape = self._strided(x, kernel_size, stride, padding, name)
+        return self._add(Layer("depthwise", name, (x,), shape, kernel_size, stride, use_bias, padding=padding))
 
     def normalize(self, name: str, x: str) -> str:
         """Batch normalization over the channels, where the network has it."""

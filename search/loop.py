@@ -108,8 +108,8 @@ def training_seed(search_seed: int, arch_id: str) -> int:
 def candidate_of(space: SearchSpace, genotype: Genotype, search_seed: int) -> Candidate:
     """The candidate that a genotype stands for in a search."""
     arch = space.decode(genotype)
-    arch_id = content_id(arch)
-    return Candidate(arch, arch_id, genotype, training_seed(search_seed, arch_id))
+    seed = training_seed(search_seed, content_id(arch))
+    return Candidate(arch, space.identity(genotype), genotype, seed, space.recipe_of(genotype))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,6 +214,7 @@ def _begin(item: _Outstanding, index: int) -> Trial:
         seed=candidate.seed,
         status=FAILED,
         score=FAILED_SCORE,
+        recipe=candidate.recipe,
     )
 
 
@@ -272,6 +273,7 @@ def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig, tr
         text = f"{_quality(config, trial)}, {trial.metrics[config.cost]:.0f} {unit}, "
         if "params" in trial.metrics:
             text += f"{trial.metrics['params'] / 1000:.0f}k parameters, "
+        text += f"{trial.recipe}, " if trial.recipe else ""
         text += _place(config, trial, trials)
         if trial.reused_from is not None:
             text += f" (known from trial {trial.reused_from + 1})"
@@ -283,7 +285,7 @@ def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig, tr
 
 def _quality(config: SearchConfig, trial: Trial) -> str:
     if config.evaluator == TRAIN:
-        return f"val {100 * trial.metrics['val_accuracy']:.1f} %"
+        return f"val {100 * trial.metrics[config.quality]:.1f} %"
     return f"{config.proxy} {trial.metrics[config.proxy]:.6g}"
 
 

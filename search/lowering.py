@@ -17,12 +17,18 @@ def layers_of(arch: ArchSpec) -> tuple[Layer, ...]:
     Layers of block j of stage i are named "s{i}_b{j}_...". Raises CandidateError, beginning with such a name, if a
     shape does not fit.
     """
-    layers = LayerList(arch.resolution, arch.norm)
+    layers = LayerList(arch.resolution, arch.norm, arch.form)
     x = "image"
     if arch.stem_channels:
-        act = arch.stem_activation
         x = conv_bn_act(
-            layers, "stem", x, arch.scaled(arch.stem_channels), kernel_size=3, stride=arch.stem_stride, act=act
+            layers,
+            "stem",
+            x,
+            arch.scaled(arch.stem_channels),
+            kernel_size=3,
+            stride=arch.stem_stride,
+            act=arch.stem_activation,
+            padding=layers.strided_padding if arch.stem_stride > 1 else "same",
         )
     for i, stage in enumerate(arch.stages):
         for j, block in enumerate(stage.active):
@@ -43,7 +49,9 @@ def _head(layers: LayerList, x: str, arch: ArchSpec) -> None:
     if arch.pooling == "flatten":
         x = layers.flatten("flatten", x)
     else:
-        x = layers.global_pool("pool", x, keepdims=arch.head_norm)
+        x = layers.global_pool("pool", x, keepdims=arch.head_norm or arch.form == "xnnpack")
+        if arch.form == "xnnpack" and not arch.head_norm:
+            x = layers.flatten("flatten", x)
     for index, units in enumerate(arch.head_units):
         if arch.head_norm:
             x = conv_bn_act(layers, f"units{index}", x, units, kernel_size=1, stride=1, act=act)

@@ -10,12 +10,13 @@ from core.errors import bad_value, one_of
 from core.registry import check_name
 from search.objective import COST_WEIGHT, OBJECTIVES, PARETO
 from search.oracles import ORACLES, SEVERAL_OBJECTIVES
+from search.recipe_space import parse_template
 from search.spaces import SPACES
 
 COSTS = ("latency_us", "macs")
 # What `objectives` may name: metrics that every trial has, and those of trials that are converted and measured.
 COMPUTED_METRICS = ("val_accuracy", "macs", "params", "peak_memory_bytes")
-MEASURED_METRICS = ("latency_us", "int8_val_accuracy", "size_bytes")
+MEASURED_METRICS = ("latency_us", "int8_val_accuracy", "size_bytes", "zipped_bytes")
 DIRECTIONS = ("max", "min")
 MAX_WORKERS = 256
 TRAIN, ZERO_COST = "train", "zero_cost"
@@ -30,17 +31,24 @@ KERAS_TUNER_ORACLES = ("bayesian", "hyperband", "random")
 EPOCHS = (1, 10_000)
 BATCH_SIZE = (1, 8192)
 LEARNING_RATE = (1e-7, 1.0)
+MIXUP = (0.01, 10.0)  # or 0, off
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """One training: Adam with decoupled weight decay, and a learning rate that warms up and then falls by a cosine."""
+    """One training: Adam with decoupled weight decay, and a learning rate that warms up and then falls by a cosine.
+
+    Attributes:
+      mixup: alpha of mixup (Zhang et al. 2018, arXiv:1710.09412): each image is mixed with another one of its batch, in
+        parts drawn from Beta(alpha, alpha); 0 is none, 0.1 to 0.4 are usual.
+    """
 
     epochs: int = 10
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         in_range("config.train.epochs", self.epochs, *EPOCHS)
@@ -48,6 +56,8 @@ class TrainConfig:
         in_range("config.train.learning_rate", self.learning_rate, *LEARNING_RATE)
         in_range("config.train.weight_decay", self.weight_decay, 0.0, 1.0)
         in_range("config.train.label_smoothing", self.label_smoothing, 0.0, 0.9)
+        if self.mixup != 0.0:
+            in_range("config.train.mixup", self.mixup, *MIXUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,9 @@ class SearchConfig:
       evaluator: "train", or "zero_cost": the objective is then the value of `proxy` for the untrained network.
       proxy: a zero-cost proxy (search.zero_cost).
       warm_start: how many of the first trials are the best by `proxy` of `proxy_pool` random networks.
+      recipe: compression recipes to search together with the networks, a text with alternatives
+        (search.recipe_space); a trial is then judged by the accuracy of its final .tflite. None: networks alone.
+      recipe_epochs: epochs of each pass that trains in a trial.
     """
 
     space: str = "mobilenet_v2_small"
@@ -95,6 +108,8 @@ class SearchConfig:
     proxy: str = "naswot"
     warm_start: int = 0
     proxy_pool: int = 50
+    recipe: str | None = None
+    recipe_epochs: int = 1
 
     def __post_init__(self) -> None:
         check_name(SPACES, self.space, "config.search.space")
@@ -120,6 +135,8 @@ class SearchConfig:
             self._check_hyperband()
         self._check_past_logs()
         self._check_proxy()
+        if self.recipe is not None:
+            self._check_recipe()
 
     def _check_pareto(self) -> None:
         check_name(SEVERAL_OBJECTIVES, self.oracle, f"config.search.oracle with config.search.objective = {PARETO!r}")
@@ -156,6 +173,16 @@ class SearchConfig:
             in_choices(f"config.search.objective {why}", self.objective, ("accuracy",))
             in_choices(f"config.search.oracle {why}", self.oracle, tuple(sorted(set(ORACLES) - {"hyperband"})))
 
+    def _check_recipe(self) -> None:
+        parse_template(self.recipe or "")
+        in_range("config.search.recipe_epochs", self.recipe_epochs, *EPOCHS)
+        why = "with config.search.recipe"
+        in_choices(f"config.search.cost {why}", self.cost, ("latency_us",))
+        in_choices(f"config.search.evaluator {why}", self.evaluator, (TRAIN,))
+        if self.oracle in ("hyperband", *TRANSFER_ORACLES):  # more epochs, or another log, of a network alone
+            legal = f"{one_of(sorted(set(ORACLES) - {'hyperband', *TRANSFER_ORACLES}))} {why}"
+            raise bad_value("config.search.oracle", self.oracle, legal)
+
     def _check_hyperband(self) -> None:
         if self.epochs < 2:
             raise bad_value("config.search.epochs", self.epochs, "at least 2 with config.search.oracle = 'hyperband'")
@@ -167,7 +194,9 @@ class SearchConfig:
     @property
     def quality(self) -> str:
         """The metric that the objective takes for the accuracy."""
-        return "val_accuracy" if self.evaluator == TRAIN else PROXY_SCORE
+        if self.evaluator == ZERO_COST:
+            return PROXY_SCORE
+        return "val_accuracy" if self.recipe is None else "int8_val_accuracy"
 
     @property
     def target_cost(self) -> float:

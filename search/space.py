@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UsageError, bad_value
+from core.spec_io import content_id
 from search.arch import ArchSpec, BlockSpec, canonical
 from search.choice import OneOf
+from search.recipe_space import RecipeTemplate
 
 Genotype = tuple[int, ...]
 _Fill = Callable[[Genotype], Any]
@@ -31,15 +33,19 @@ class SearchSpace:
 
     A choice may itself hold OneOf places (a whole block, say, whose kernel size is searched): their genes follow, and
     are inactive where another choice is taken. Their paths go on with the number of the choice.
+
+    With a `recipe` template a candidate is a network and the recipe that it is compressed by; its genes come last.
     """
 
     name: str
     template: ArchSpec
+    recipe: RecipeTemplate | None = None
 
-    @property
+    @functools.cached_property
     def genes(self) -> tuple[Gene, ...]:
         """All free choices, in template order; tied places count once, under the path of the first."""
-        return self._plan[0]
+        recipe = () if self.recipe is None else self.recipe.genes
+        return (*self._plan[0], *(Gene(path, choices) for path, choices in recipe))
 
     @functools.cached_property
     def size(self) -> int:
@@ -50,6 +56,15 @@ class SearchSpace:
         """The canonical network of a genotype. Raises UsageError if it is not one of this space."""
         self.check(genotype)
         return canonical(self._plan[1](genotype))
+
+    def recipe_of(self, genotype: Genotype) -> str:
+        """The recipe of a genotype, "" if recipes are not searched."""
+        return "" if self.recipe is None else self.recipe.fill(genotype[len(self._plan[0]) :])
+
+    def identity(self, genotype: Genotype) -> str:
+        """The content id of what a genotype stands for: its network's, or that of network and recipe."""
+        arch = self.decode(genotype)
+        return content_id(arch if self.recipe is None else (arch, self.recipe_of(genotype)))
 
     def check(self, genotype: Genotype) -> None:
         """Raises UsageError unless there is a legal choice index for each gene."""

@@ -33,13 +33,19 @@ EVALUATION_BATCH = 256
 class Supervision:
     """What a step compares the network's logits with.
 
-    `targets(images, labels)` makes the y_true of a batch inside the input pipeline (a teacher's logits, for instance);
-    `loss` and `metrics` are ordinary Keras objects on that y_true.
+    `targets(images, labels)` makes the y_true of a batch inside the input pipeline (a teacher's logits, for instance)
+    from int labels [batch] or, under mixup, floats [batch, classes]; `loss` and `metrics` are ordinary Keras objects on
+    that y_true.
+
+    A supervision that looks inside the network has `bind`: for a network it gives a view to train in its place (the
+    same layers, more outputs, possibly weights of its own that only the training needs) and the supervision of that
+    view. Without `bind`, or without using it, the fields above concern the logits alone.
     """
 
     loss: keras.losses.Loss
     targets: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     metrics: tuple[object, ...]
+    bind: Callable[[keras.Model], tuple[keras.Model, Supervision]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +69,14 @@ def labels_supervision(num_classes: int, label_smoothing: float = 0.0) -> Superv
     """Cross-entropy with the labels; the network's outputs are logits [batch, classes]."""
     return Supervision(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
-        targets=lambda images, labels: tf.one_hot(labels, num_classes),
+        targets=lambda images, labels: label_distribution(labels, num_classes),
         metrics=(keras.metrics.CategoricalAccuracy(name="accuracy"),),
     )
+
+
+def label_distribution(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Labels as float [batch, classes]: one-hot, unless they are mixed already."""
+    return labels if len(labels.shape) == 2 else tf.one_hot(labels, num_classes)
 
 
 def fit(
@@ -91,6 +102,9 @@ def fit(
 
     Raises CandidateError if the loss is not finite.
     """
+    num_classes = int(model.output_shape[-1])
+    if supervision.bind is not None:
+        model, supervision = supervision.bind(model)
     span = span or Span(config.epochs, config.epochs)
     steps = steps_per_epoch(images, config.batch_size)
     compile_for_training(model, config, supervision, total_steps=steps * span.schedule_epochs)
@@ -107,6 +121,8 @@ def fit(
         augment=augment,
         first_step=first_epoch * steps,
         num_steps=remaining * steps,
+        mixup=config.mixup,
+        num_classes=num_classes,
     ).map(lambda x, y: (x, supervision.targets(x, y)), num_parallel_calls=1)
     with (reporter or SilentReporter()).task(label, remaining * steps) as task:
         recorder = _Recorder(history, checkpoint, task)

@@ -20,7 +20,7 @@ class Trial:
     Attributes:
       index: position in the log, from 0: the order of completion.
       oracle_id: the Keras Tuner trial id, which counts suggestions; checked when the log is replayed.
-      genotype, arch, arch_id: the candidate; `arch` is the grammar's text.
+      genotype, arch, arch_id: the candidate; `arch` is the grammar's text, `arch_id` its identity (search.space).
       epochs: epochs trained in all, earlier ones of the same network included.
       seed: of the training.
       status: "ok" or "failed"; `reason` says why it failed.
@@ -30,6 +30,7 @@ class Trial:
       reused_from: index of the trial whose result this one repeats (same network, same epochs), or None.
       asked: how often the strategy had been asked for a suggestion when it was told this result. None stands for
         index + 1: nothing else was under way.
+      recipe: how the network was compressed, "" if recipes are not searched.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Trial:
     seconds: dict[str, float] = field(default_factory=dict)
     reused_from: int | None = None
     asked: int | None = None
+    recipe: str = ""
 
 
 class TrialLog:

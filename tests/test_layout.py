@@ -49,9 +49,9 @@ NO_TENSORFLOW = (
 KERAS_ENV = "core/keras_env.py"  # the exception in core: it imports TensorFlow for everybody
 # Libraries that bring TensorFlow with them, and the files that may import them.
 HEAVY = {
-    "tensorflow": (KERAS_ENV,),
+    "tensorflow": (KERAS_ENV, "deploy/mixed_precision.py"),  # the latter a function that has no public name
     "tf_keras": (KERAS_ENV,),
-    "keras": (),
+    "keras": ("tests/compress/keras3_models.py",),  # a process of its own
     "keras_tuner": ("search/oracles/",),
     "tensorflow_model_optimization": ("compress/",),
     "tensorflow_lite_support": ("deploy/metadata_worker.py",),

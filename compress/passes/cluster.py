@@ -16,42 +16,41 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable, plain_name
-from compress.passes.contract import compressible
-from compress.recipe import ClusterSettings
+from compress.passes.kernels import chosen_layers
+from compress.settings import ClusterSettings, value_for
+from core.errors import CandidateError
 
 LLOYD_ROUNDS = 20
 
 
 class Cluster:
-    """Every Conv2D and Dense kernel (depthwise and excluded ones not) gets at most `number_of_clusters` values."""
+    """Every Conv2D and Dense kernel, and depthwise ones if the settings say so, gets a few distinct values."""
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
-        self._clustered: tuple[str, ...] = ()
+        self._numbers: dict[str, int] = {}
         self._frozen: tuple[str, ...] = ()
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
         """The model with its kernels in tfmot's clustering wrappers, centroids placed by k-means.
 
         A kernel that has too few weights to share values is not wrapped; it is not trained either, to keep its zeros.
+        Raises CandidateError if there is nothing to cluster.
         """
         pruned = dict(earlier.sparsity)
-        chosen = compressible(model, self._settings.exclude)
-        self._clustered = tuple(layer.name for layer in chosen)
-        few = {layer.name for layer in chosen if not self._enough_values(layer)}
-        wrapping = set(self._clustered) - few
-        self._frozen = tuple(sorted(few | (set(pruned) - wrapping)))
+        chosen = chosen_layers(model, self._settings.exclude, depthwise=self._settings.depthwise)
+        if not chosen:
+            raise CandidateError(f"{model.name}: there is nothing to cluster (no layer is left of those that may be)")
+        default = self._settings.number_of_clusters
+        self._numbers = {layer.name: int(value_for(layer.name, self._settings.layers, default)) for layer in chosen}
+        wrapping = {layer.name for layer in chosen if _has_enough_values(layer, self._numbers[layer.name])}
+        self._frozen = tuple(sorted((self._numbers.keys() | pruned.keys()) - wrapping))
 
         def wrapped(layer: keras.layers.Layer) -> keras.layers.Layer:
             if layer.name not in wrapping:
                 layer.trainable = layer.trainable and layer.name not in self._frozen
                 return layer
-            return experimental.cluster_weights(
-                layer,
-                self._settings.number_of_clusters,
-                tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
-                preserve_sparsity=layer.name in pruned,
-            )
+            return _wrapped(layer, self._numbers[layer.name], preserve_sparsity=layer.name in pruned)
 
         clustered = keras.models.clone_model(model, clone_function=wrapped)
         for layer in clustered.layers:
@@ -71,34 +70,56 @@ class Cluster:
         return stripped
 
     def promises(self) -> Invariants:
-        """At most `number_of_clusters` distinct values in each layer."""
-        return Invariants(clusters=tuple((name, self._settings.number_of_clusters) for name in self._clustered))
+        """The most distinct values of each layer."""
+        return Invariants(clusters=tuple(self._numbers.items()))
 
-    def _enough_values(self, layer: keras.layers.Layer) -> bool:
-        """Whether there is something to cluster (tfmot's initialization fails for fewer weights than clusters)."""
-        kernel = kernel_variable(layer).numpy()
-        return bool(np.count_nonzero(kernel) >= self._settings.number_of_clusters)
+
+def _has_enough_values(layer: keras.layers.Layer, number_of_clusters: int) -> bool:
+    """Whether there is something to cluster (tfmot's initialization fails for fewer weights than clusters)."""
+    return bool(np.count_nonzero(kernel_variable(layer).numpy()) >= number_of_clusters)
+
+
+def _wrapped(layer: keras.layers.Layer, number_of_clusters: int, preserve_sparsity: bool) -> keras.layers.Layer:
+    wrapper = experimental.cluster_weights(
+        layer,
+        number_of_clusters,
+        tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
+        preserve_sparsity=preserve_sparsity,
+    )
+    if type(layer) is keras.layers.DepthwiseConv2D:  # tfmot knows it as a layer without weights to cluster
+        layer.get_clusterable_weights = lambda: [("depthwise_kernel", layer.depthwise_kernel)]
+    return wrapper
 
 
 def _place_centroids(wrapper: keras.layers.Wrapper) -> None:
     """Moves tfmot's initial centroids (samples of the weights) to a k-means optimum; the zero cluster stays."""
-    centroids = wrapper.cluster_centroids["kernel"]
-    weights = wrapper.original_clusterable_weights["kernel"].numpy().reshape(-1)
-    fixed_zero = int(wrapper.zero_idx["kernel"]) if wrapper.preserve_sparsity else None
-    centroids.assign(_lloyd(weights, centroids.numpy(), fixed_zero))
+    ((name, centroids),) = wrapper.cluster_centroids.items()
+    weights = wrapper.original_clusterable_weights[name].numpy().reshape(-1)
+    fixed_zero = int(wrapper.zero_idx[name]) if wrapper.preserve_sparsity else None
+    centroids.assign(k_means(weights, centroids.numpy(), fixed_zero))
 
 
-def _lloyd(
+def k_means(
     weights: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32], fixed_zero: int | None
 ) -> npt.NDArray[np.float32]:
-    """Lloyd's k-means in one dimension, keeping the order of the centroids."""
-    if fixed_zero is not None:
-        weights = weights[weights != 0.0]
+    """Lloyd's k-means of float32 [n] in one dimension, from `centroids` [k] on, keeping their order.
+
+    The centroid `fixed_zero` stays at zero, and weights that are zero belong to it whatever the others do. On sorted
+    weights clusters are intervals: a round takes time in proportion to k log n, and no memory for n times k distances.
+    """
+    order = np.argsort(centroids, kind="stable")
+    ordered = centroids[order].astype(np.float64)
+    values = np.sort(weights if fixed_zero is None else weights[weights != 0.0]).astype(np.float64)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    zero = None if fixed_zero is None else int(np.flatnonzero(order == fixed_zero)[0])
     for _ in range(LLOYD_ROUNDS):
-        members = np.abs(weights[:, None] - centroids).argmin(axis=1)
-        counts = np.bincount(members, minlength=centroids.size)
-        sums = np.bincount(members, weights, minlength=centroids.size)
-        centroids = np.where(counts > 0, sums / np.maximum(counts, 1), centroids).astype(np.float32)
-        if fixed_zero is not None:
-            centroids[fixed_zero] = 0.0
-    return centroids
+        edges = np.searchsorted(values, (ordered[1:] + ordered[:-1]) / 2)
+        bounds = np.concatenate([[0], edges, [values.size]])
+        counts = np.diff(bounds)
+        means = np.diff(sums[bounds]) / np.maximum(counts, 1)
+        ordered = np.where(counts > 0, means, ordered)
+        if zero is not None:
+            ordered[zero] = 0.0
+    placed = np.empty_like(centroids)
+    placed[order] = ordered
+    return placed

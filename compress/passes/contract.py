@@ -36,6 +36,22 @@ class CompressPass(Protocol):
         """What this pass adds to the invariants; valid after `wrap`."""
 
 
+class NetworkPass(CompressPass, Protocol):
+    """A pass that changes the network itself, not just its weights. It comes before all that do not."""
+
+    def arch(self, before: str) -> str:
+        """The grammar's text of the network that `strip` returns, "" if there is none; valid after `wrap`.
+
+        `before` is that of the network that `wrap` was given, "" if it had none.
+        """
+
+
+def arch_after(compress_pass: CompressPass, before: str) -> str:
+    """The grammar's text of the network after a pass."""
+    change = getattr(compress_pass, "arch", None)
+    return before if change is None else str(change(before))
+
+
 def compressible(model: keras.Model, exclude: Sequence[str]) -> list[keras.layers.Layer]:
     """The Conv2D and Dense layers whose name matches no pattern of `exclude`."""
     return [

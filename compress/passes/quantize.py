@@ -36,7 +36,7 @@ from compress.passes.quantize_layers import (
 )
 from compress.passes.quantize_plan import QuantizePlan, plan_of
 from compress.passes.tie import Tie
-from compress.recipe import QuantizeSettings
+from compress.settings import QuantizeSettings
 from search.dataset import ImageSet
 from search.keras_layers import HardSigmoid, Swish
 

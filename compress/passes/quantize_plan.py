@@ -36,6 +36,7 @@ COMPUTING = (
     Layers.ReLU,
     Layers.Rescaling,
 )
+ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activations.sigmoid)
 SUPPORTED = (Layers.InputLayer, *WITH_KERNEL, *NORMS, *PASSING, *COMPUTING)
 
 
@@ -90,7 +91,8 @@ def inputs_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def _checked(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if type(layer) not in SUPPORTED or len(layer.inbound_nodes) != 1:
+    has_form = type(layer) is not Layers.Activation or layer.activation in ACTIVATIONS
+    if type(layer) not in SUPPORTED or len(layer.inbound_nodes) != 1 or not has_form:
         raise CandidateError(
             f"layer {layer.name!r} ({type(layer).__name__}) cannot be trained quantization-aware; use ptq instead"
         )

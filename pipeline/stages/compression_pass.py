@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+from core.keras_env import keras
+
 from compress.finetune import FineTune
-from compress.recipe import PassSpec
-from compress.run import apply_pass
+from compress.run import PassResult, apply_pass
+from compress.settings import PassSpec
 from compress.storage import load_model, save_model
 from core.workspace import atomic_write_json
 from pipeline.data import load
+from pipeline.node import NodeRecord, read_node
 from pipeline.runner import Outcome, StageContext
-from pipeline.stages.models import NodeRecord, read_node, supervision
+from pipeline.stages.models import supervision
+from search.dataset import ImageData
+from search.settings import TrainConfig
 
 
 def run(context: StageContext) -> Outcome:
     """Saves the compressed model with what it promises. Raises InvariantError if a promise is broken."""
-    data = load(context.input("data"))
-    parent_directory = context.inputs[context.stage.inputs[1]]
-    parent = read_node(parent_directory)
     spec: PassSpec = context.params["spec"]
-    fine_tune = FineTune(
-        train=data.train,
-        supervision=supervision(context, data),
-        config=context.params["train"],
-        augment=data.augment,
-        seed=context.params["seed"],
-        checkpoint=context.scratch / "checkpoint.npz",
-        reporter=context.reporter,
-    )
-    result = apply_pass(spec, load_model(parent_directory / "model"), parent.invariants, fine_tune, data.val)
+    parent = context.inputs[context.stage.inputs[1]]
+    data, model = load(context.input("data")), load_model(parent / "model")
+    record, result = compress(context, spec, read_node(parent), model, data, context.params["train"])
     save_model(result.model, context.out / "model")
-    record = NodeRecord(parent.arch, spec.name, result.val_accuracy, result.invariants)
     atomic_write_json(context.out / "node.json", record)
     atomic_write_json(context.out / "layers.json", result.states)
     return Outcome(f"{spec.name}: validation accuracy {100 * result.val_accuracy:.2f} %")
+
+
+def compress(
+    context: StageContext,
+    spec: PassSpec,
+    parent: NodeRecord,
+    model: keras.Model,
+    data: ImageData,
+    config: TrainConfig,
+    checkpoint: str = "checkpoint.npz",
+) -> tuple[NodeRecord, PassResult]:
+    """One pass on one model, with a checkpoint in the stage's scratch folder."""
+    fine_tune = FineTune(
+        train=data.train,
+        supervision=supervision(context, data, config.label_smoothing, fine_tuning=True),
+        config=config,
+        augment=data.augment,
+        seed=context.params["seed"],
+        checkpoint=context.scratch / checkpoint,
+        reporter=context.reporter,
+    )
+    result = apply_pass(spec, model, parent.invariants, fine_tune, data.val, parent.arch)
+    cost = result.cost
+    record = NodeRecord(result.arch, spec.name, result.val_accuracy, result.invariants, cost.macs, cost.params)
+    return record, result

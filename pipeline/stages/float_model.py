@@ -5,11 +5,13 @@ from __future__ import annotations
 from core.keras_env import reset
 
 from compress.invariants import Invariants
+from compress.model_cost import model_cost
 from compress.storage import save_model
 from core.workspace import atomic_write_json
 from pipeline.data import load
+from pipeline.node import NodeRecord
 from pipeline.runner import Outcome, StageContext
-from pipeline.stages.models import NodeRecord, supervision, winner
+from pipeline.stages.models import supervision, winner
 from search.build import build
 from search.grammar import from_text
 from search.train import accuracy, fit
@@ -36,5 +38,7 @@ def run(context: StageContext) -> Outcome:
     )
     val_accuracy = accuracy(model, data.val)
     save_model(model, context.out / "model")
-    atomic_write_json(context.out / "node.json", NodeRecord(trial.arch, "float", val_accuracy, Invariants()))
+    cost = model_cost(model)
+    record = NodeRecord(trial.arch, "float", val_accuracy, Invariants(), cost.macs, cost.params)
+    atomic_write_json(context.out / "node.json", record)
     return Outcome(f"validation accuracy {100 * val_accuracy:.2f} %")

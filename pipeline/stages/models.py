@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from compress.distill import distillation_supervision
-from compress.invariants import Invariants
-from compress.recipe import DistillConfig
+from compress.distill_config import DistillConfig
 from compress.storage import load_model
 from core.errors import CandidateError
 from core.spec_io import from_plain
@@ -18,20 +16,6 @@ from search.train import Supervision, labels_supervision
 from search.trials import Trial
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRecord:
-    """What is known of a Keras model: node.json beside the folder `model`.
-
-    `arch` is the grammar's text of the network, `step` the pass that made it ("float" for the training),
-    `val_accuracy` 0..1.
-    """
-
-    arch: str
-    step: str
-    val_accuracy: float
-    invariants: Invariants
-
-
 def winner(search_directory: Path, index: int) -> Trial:
     """The search's winner number `index`. Raises CandidateError if the search found fewer networks."""
     winners = read_json(search_directory / "winners.json")
@@ -40,16 +24,25 @@ def winner(search_directory: Path, index: int) -> Trial:
     return from_plain(Trial, winners[index])
 
 
-def supervision(context: StageContext, data: ImageData, label_smoothing: float = 0.0) -> Supervision:
-    """Distillation from the teacher if the run has one, else the labels alone."""
-    if "teacher" not in context.inputs:
-        return labels_supervision(data.num_classes, label_smoothing)
+def supervision(
+    context: StageContext, data: ImageData, label_smoothing: float = 0.0, *, fine_tuning: bool = False
+) -> Supervision:
+    """Distillation from the teacher if there is one, else the labels alone.
+
+    What a pass trains may be taught by its own float32 parent.
+    """
     config: DistillConfig = context.params["distill"]
-    teacher = load_model(context.input("teacher") / "model")
+    source = "float" if fine_tuning and config.teacher == "self" else "teacher"
+    if source == "teacher" and "teacher" not in context.inputs:
+        return labels_supervision(data.num_classes, label_smoothing)
+    teacher = load_model(context.input(source) / "model")
     teacher.trainable = False
-    return distillation_supervision(teacher, data.num_classes, config.temperature, config.alpha, label_smoothing)
-
-
-def read_node(directory: Path) -> NodeRecord:
-    """The record of a model-making stage."""
-    return from_plain(NodeRecord, read_json(directory / "node.json"))
+    return distillation_supervision(
+        teacher,
+        data.num_classes,
+        config.temperature,
+        config.alpha,
+        label_smoothing,
+        features=config.features,
+        feature_weight=config.feature_weight,
+    )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from android_bench.settings import BenchConfig
+from compress.recipe import CompressConfig
 from core.workspace import atomic_write_json, read_json
 from pipeline.data import load
 from pipeline.evaluators import TrainEvaluator, TrainEvaluatorFactory
@@ -22,6 +23,7 @@ from search.objective import PARETO
 from search.oracles.strategy import Strategy
 from search.parallel import WorkerPool, threads_per_worker
 from search.pareto import front
+from search.recipe_space import parse_template
 from search.settings import ZERO_COST, SearchConfig
 from search.space import SearchSpace
 from search.trials import OK, Trial
@@ -32,6 +34,8 @@ def run(context: StageContext) -> Outcome:
     config: SearchConfig = context.params["search"]
     data = load(context.input("data"))
     named_space = space(config.space, data.resolution, data.num_classes)
+    if config.recipe is not None:
+        named_space = dataclasses.replace(named_space, recipe=parse_template(config.recipe))
     trials = _search(context, config, named_space, data)
     chosen = winners(config, trials)
     shutil.copyfile(context.scratch / "trials.jsonl", context.out / "trials.jsonl")
@@ -47,19 +51,20 @@ def _search(context: StageContext, config: SearchConfig, named_space: SearchSpac
         f"{config.max_trials} trials of {config.epochs} epochs{_beside(config)}"
     )
     bench = context.params.get("bench", BenchConfig())
+    compress = context.params.get("compress", CompressConfig())
     log = scratch / "trials.jsonl"
     strategy = Strategy(config, named_space, seed, first_values=_first_values(context, config, named_space, data))
     if config.num_workers == 1:
         evaluator: Evaluator = (
             zero_cost_evaluator(config, data)
             if config.evaluator == ZERO_COST
-            else TrainEvaluator(config, bench, data, scratch, reporter)
+            else TrainEvaluator(config, bench, data, scratch, reporter, compress=compress)
         )
         return run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=reporter)
     factory: EvaluatorFactory = (
         ZeroCostEvaluatorFactory(config, context.input("data"))
         if config.evaluator == ZERO_COST
-        else TrainEvaluatorFactory(config, bench, context.input("data"), scratch)
+        else TrainEvaluatorFactory(config, bench, context.input("data"), scratch, compress)
     )
     with WorkerPool(factory, config.num_workers, scratch, reporter) as workers:
         return search_with(workers, config, named_space, strategy, log, seed=seed, reporter=reporter)
@@ -92,4 +97,5 @@ def _found(config: SearchConfig, trials: Sequence[Trial], chosen: Sequence[Trial
     found = f"best: trial {top.index + 1}, score {top.score:.4f}"
     if config.evaluator == ZERO_COST:
         return f"{found}, {config.proxy} {top.metrics[config.proxy]:.6g}"
-    return f"{found}, validation accuracy {100 * top.metrics['val_accuracy']:.2f} %"
+    accuracy = f"validation accuracy {100 * top.metrics[config.quality]:.2f} %"
+    return f"{found}, {accuracy} by {top.recipe}" if top.recipe else f"{found}, {accuracy}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from core.keras_env import keras, reset
 
 from compress.storage import save_model
@@ -24,7 +22,8 @@ def run(context: StageContext) -> Outcome:
     data = load(context.input("data"))
     path = context.params["file"]
     if path is not None:
-        model, arch = load_teacher(Path(path), data.num_classes, data.resolution), ""
+        input_range = context.params["teacher"]["input_range"]
+        model, arch = load_teacher(path, data.num_classes, data.resolution, input_range=input_range), ""
     else:
         model, arch = _trained(context, data)
     val_accuracy = accuracy(model, data.val)

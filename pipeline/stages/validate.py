@@ -5,12 +5,13 @@ from __future__ import annotations
 from compress.storage import load_model
 from core.workspace import atomic_write_json
 from deploy.metadata import disagreements
-from deploy.validate import Expectations, validate
+from deploy.schemes import INT4_WEIGHTS
+from deploy.validate import validate
 from pipeline.data import load
+from pipeline.node import read_node
 from pipeline.plan import ArtifactPlan
 from pipeline.runner import Outcome, StageContext
 from pipeline.stages.convert import FILE
-from pipeline.stages.models import read_node
 from search.dataset import ImageData
 
 TASK_LIBRARY_IMAGES = 200
@@ -22,11 +23,11 @@ def run(context: StageContext) -> Outcome:
     data = load(context.input("data"))
     node = context.inputs[plan.node]
     path = context.input("convert") / FILE
-    promises = read_node(node).invariants
-    expectations = Expectations(promises.sparsity, promises.clusters)
-    found = validate(path, load_model(node / "model"), data.test, plan.scheme, expectations)
+    record = read_node(node)
+    scheme = record.scheme or plan.scheme
+    found = validate(path, load_model(node / "model"), data.test, scheme, record.invariants)
     problems = list(found.problems)
-    if context.params["metadata"]:
+    if context.params["metadata"] and scheme != INT4_WEIGHTS:  # which the Task Library cannot load
         problems += _task_library_problems(context, data)
     atomic_write_json(context.out / "validation.json", found)
     summary = f"test accuracy {100 * found.tflite_accuracy:.2f} % (Keras {100 * found.keras_accuracy:.2f} %)"

@@ -76,7 +76,10 @@ def conv_bn_act(
 
 def depthwise_bn(layers: LayerList, name: str, x: str, kernel_size: int, stride: int) -> str:
     """A depthwise convolution `name` and its normalization."""
-    x = layers.depthwise(name, x, kernel_size, stride, use_bias=layers.conv_bias)
+    padding = layers.strided_padding if stride > 1 else "same"
+    if padding == "explicit":
+        x, padding = layers.pad(f"{name}_pad", x, kernel_size // 2), "valid"
+    x = layers.depthwise(name, x, kernel_size, stride, use_bias=layers.conv_bias, padding=padding)
     return layers.normalize(f"{name}_bn", x)
 
 

@@ -15,7 +15,7 @@ def fire(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channels: in
     if out_channels % 2:
         raise CandidateError(f"{name}: {out_channels} output channels are not divisible by 2 halves")
     act, half = spec.activation, out_channels // 2
-    squeezed = max(1, out_channels // SQUEEZE_RATIO)
+    squeezed = spec.hidden_channels or max(1, out_channels // SQUEEZE_RATIO)
     x = conv_bn_act(layers, f"{name}_squeeze", x, squeezed, kernel_size=1, stride=1, act=act)
     narrow = conv_bn_act(layers, f"{name}_expand1", x, half, kernel_size=1, stride=1, act=act)
     wide = conv_bn_act(layers, f"{name}_expand", x, half, kernel_size=spec.kernel_size, stride=1, act=act)

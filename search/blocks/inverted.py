@@ -10,15 +10,16 @@ from search.layers import LayerList
 def inverted_residual(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channels: int) -> str:
     """MobileNetV2's block (Sandler et al. 2018): expand 1x1, depthwise, [squeeze-excite,] project 1x1, linear.
 
-    As in MobileNetV2, an expand ratio of 1 has no expansion layer: with a linear projection that is MnasNet's SepConv
-    (Tan et al. 2019, arXiv:1807.11626), and other ratios are its MBConv. The squeeze-excite of MnasNet and EfficientNet
-    (Tan & Le 2019, arXiv:1905.11946) is `se_ratio` of the block's *input* wide; swish blocks have a swish in it too.
+    As in MobileNetV2, an expand ratio of 1 has no expansion layer (a width in `hidden_channels` always has one): with a
+    linear projection that is MnasNet's SepConv (Tan et al. 2019, arXiv:1807.11626), and other ratios are its MBConv.
+    The squeeze-excite of MnasNet and EfficientNet (Tan & Le 2019, arXiv:1905.11946) is `se_ratio` of the block's
+    *input* wide; swish blocks have a swish in it too.
     """
     inputs, channels = x, layers.shape(x)[2]
     x = _expand(layers, name, x, spec)
     x = depthwise_bn(layers, f"{name}_dw", x, spec.kernel_size, spec.stride)
     x = layers.activation(f"{name}_dw_{spec.activation}", x, spec.activation)
-    if spec.se_ratio:
+    if spec.se_ratio or spec.se_channels:
         x = _squeeze_excite_of_input(layers, name, x, spec, channels)
     x = conv_bn(layers, f"{name}_project", x, out_channels)
     return add_skip(layers, name, inputs, x, spec.skip)
@@ -34,8 +35,9 @@ def mobilenet_v3(layers: LayerList, name: str, x: str, spec: BlockSpec, out_chan
     hidden = layers.shape(x)[2]
     x = depthwise_bn(layers, f"{name}_dw", x, spec.kernel_size, spec.stride)
     x = layers.activation(f"{name}_dw_{spec.activation}", x, spec.activation)
-    if spec.se_ratio:
-        x = squeeze_excite(layers, f"{name}_se", x, make_divisible(hidden * spec.se_ratio), gate="hard_sigmoid")
+    if spec.se_ratio or spec.se_channels:
+        width = spec.se_channels or make_divisible(hidden * spec.se_ratio)
+        x = squeeze_excite(layers, f"{name}_se", x, width, gate="hard_sigmoid")
     x = conv_bn(layers, f"{name}_project", x, out_channels)
     return add_skip(layers, name, inputs, x, spec.skip)
 
@@ -46,8 +48,8 @@ def fused_inverted_residual(layers: LayerList, name: str, x: str, spec: BlockSpe
     An expand ratio of 1 leaves that convolution alone, with its activation.
     """
     inputs, channels = x, layers.shape(x)[2]
-    is_single = spec.expand_ratio == 1
-    hidden = out_channels if is_single else make_divisible(channels * spec.expand_ratio)
+    is_single = not spec.hidden_channels and spec.expand_ratio == 1
+    hidden = out_channels if is_single else _hidden(channels, spec)
     x = conv_bn_act(
         layers,
         f"{name}_fused",
@@ -57,7 +59,7 @@ def fused_inverted_residual(layers: LayerList, name: str, x: str, spec: BlockSpe
         stride=spec.stride,
         act=spec.activation,
     )
-    if spec.se_ratio:
+    if spec.se_ratio or spec.se_channels:
         x = _squeeze_excite_of_input(layers, name, x, spec, channels)
     if not is_single:
         x = conv_bn(layers, f"{name}_project", x, out_channels)
@@ -69,7 +71,7 @@ def grouped_inverted_residual(layers: LayerList, name: str, x: str, spec: BlockS
 
     The channels are then shuffled after the first one, which is there with an expand ratio of 1 too.
     """
-    inputs, hidden = x, make_divisible(layers.shape(x)[2] * spec.expand_ratio)
+    inputs, hidden = x, _hidden(layers.shape(x)[2], spec)
     act, groups = spec.activation, spec.groups
     x = conv_bn_act(layers, f"{name}_expand", x, hidden, kernel_size=1, stride=1, act=act, groups=groups)
     x = layers.shuffle(f"{name}_shuffle", x, groups) if groups > 1 else x
@@ -91,7 +93,7 @@ def universal_inverted_bottleneck(layers: LayerList, name: str, x: str, spec: Bl
     if spec.start_kernel_size:
         x = depthwise_bn(layers, f"{name}_start_dw", x, spec.start_kernel_size, 1 if spec.kernel_size else stride)
         stride = stride if spec.kernel_size else 1
-    hidden = make_divisible(channels * spec.expand_ratio)
+    hidden = _hidden(channels, spec)
     x = conv_bn_act(layers, f"{name}_expand", x, hidden, kernel_size=1, stride=1, act=spec.activation)
     if spec.kernel_size:
         x = depthwise_bn(layers, f"{name}_dw", x, spec.kernel_size, stride)
@@ -104,11 +106,17 @@ def universal_inverted_bottleneck(layers: LayerList, name: str, x: str, spec: Bl
 def _squeeze_excite_of_input(layers: LayerList, name: str, x: str, spec: BlockSpec, channels: int) -> str:
     """Squeeze-excite as in MnasNet and EfficientNet, by the `channels` of the block's input."""
     act = "swish" if spec.activation == "swish" else "relu"
-    return squeeze_excite(layers, f"{name}_se", x, max(1, int(channels * spec.se_ratio)), act=act)
+    width = spec.se_channels or max(1, int(channels * spec.se_ratio))
+    return squeeze_excite(layers, f"{name}_se", x, width, act=act)
 
 
 def _expand(layers: LayerList, name: str, x: str, spec: BlockSpec) -> str:
-    if spec.expand_ratio == 1:
+    if not spec.hidden_channels and spec.expand_ratio == 1:
         return x
-    hidden = make_divisible(layers.shape(x)[2] * spec.expand_ratio)
+    hidden = _hidden(layers.shape(x)[2], spec)
     return conv_bn_act(layers, f"{name}_expand", x, hidden, kernel_size=1, stride=1, act=spec.activation)
+
+
+def _hidden(channels: int, spec: BlockSpec) -> int:
+    """The inner width of a block with that many input channels."""
+    return spec.hidden_channels or make_divisible(channels * spec.expand_ratio)

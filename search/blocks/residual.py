@@ -27,7 +27,7 @@ def basic_of_resnet8(layers: LayerList, name: str, x: str, spec: BlockSpec, out_
 
 def bottleneck(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channels: int) -> str:
     """1x1, spatial and 1x1 convolution, a quarter of the output channels wide inside; the first has the stride."""
-    hidden = max(1, out_channels // BOTTLENECK_RATIO)
+    hidden = spec.hidden_channels or max(1, out_channels // BOTTLENECK_RATIO)
     act = spec.activation
     y = conv_bn_act(layers, f"{name}_1", x, hidden, kernel_size=1, stride=spec.stride, act=act)
     y = conv_bn_act(layers, f"{name}_2", y, hidden, kernel_size=spec.kernel_size, stride=1, act=act)
@@ -42,7 +42,7 @@ def _pair(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channels: i
         layers,
         f"{name}_1",
         x,
-        out_channels,
+        spec.hidden_channels or out_channels,
         kernel_size=spec.kernel_size,
         stride=spec.stride,
         act=spec.activation,

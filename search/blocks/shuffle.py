@@ -21,13 +21,13 @@ def shuffle_v1(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channe
     channels = layers.shape(x)[2]
     if spec.stride == 1 and channels != out_channels:
         raise CandidateError(f"{name}: stride 1 keeps {channels} channels, not {out_channels}")
-    if out_channels % (BOTTLENECK_RATIO * spec.groups):
+    if not spec.hidden_channels and out_channels % (BOTTLENECK_RATIO * spec.groups):
         raise CandidateError(
             f"{name}: {out_channels} output channels are not divisible by {BOTTLENECK_RATIO} x {spec.groups} groups"
         )
     if spec.stride != 1 and channels >= out_channels:
         raise CandidateError(f"{name}: with stride {spec.stride} the {channels} input channels must grow")
-    hidden = out_channels // BOTTLENECK_RATIO
+    hidden = spec.hidden_channels or out_channels // BOTTLENECK_RATIO
     branch = out_channels if spec.stride == 1 else out_channels - channels
     groups = spec.groups if channels >= hidden else 1
     y = conv_bn_act(layers, f"{name}_1", x, hidden, kernel_size=1, stride=1, act=spec.activation, groups=groups)
@@ -48,7 +48,8 @@ def shuffle_v2(layers: LayerList, name: str, x: str, spec: BlockSpec, out_channe
     Where the stride or the channels change, both halves come from the whole input through a branch of their own.
     """
     passed, x, half = _halves(layers, name, x, spec, out_channels)
-    x = conv_bn_act(layers, f"{name}_1", x, half, kernel_size=1, stride=1, act=spec.activation)
+    hidden = spec.hidden_channels or half
+    x = conv_bn_act(layers, f"{name}_1", x, hidden, kernel_size=1, stride=1, act=spec.activation)
     x = _depthwise_pointwise(layers, f"{name}_dw", f"{name}_2", x, half, spec, spec.stride)
     return layers.shuffle(f"{name}_shuffle", layers.concat(f"{name}_concat", [passed, x]), HALVES)
 
@@ -58,7 +59,8 @@ def shuffle_xception(layers: LayerList, name: str, x: str, spec: BlockSpec, out_
     passed, x, half = _halves(layers, name, x, spec, out_channels)
     for index in range(XCEPTION_PAIRS):
         stride = spec.stride if index == 0 else 1
-        x = _depthwise_pointwise(layers, f"{name}_dw{index}", f"{name}_pw{index}", x, half, spec, stride)
+        channels = half if index == XCEPTION_PAIRS - 1 else spec.hidden_channels or half
+        x = _depthwise_pointwise(layers, f"{name}_dw{index}", f"{name}_pw{index}", x, channels, spec, stride)
     return layers.shuffle(f"{name}_shuffle", layers.concat(f"{name}_concat", [passed, x]), HALVES)
 
 

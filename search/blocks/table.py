@@ -21,7 +21,18 @@ class Block:
     strides: tuple[int, ...] = (1, 2)
 
 
-_INVERTED = ("kernel_size", "stride", "expand_ratio", "out_channels", "se_ratio", "activation", "skip")
+_HIDDEN = "hidden_channels"
+_INVERTED = (
+    "kernel_size",
+    "stride",
+    "expand_ratio",
+    _HIDDEN,
+    "out_channels",
+    "se_ratio",
+    "se_channels",
+    "activation",
+    "skip",
+)
 _PLAIN = ("kernel_size", "stride", "out_channels", "activation")
 
 BLOCKS: dict[str, Block] = {
@@ -31,11 +42,11 @@ BLOCKS: dict[str, Block] = {
     "fused": Block("search.blocks.inverted:fused_inverted_residual", _INVERTED),
     "irg": Block(
         "search.blocks.inverted:grouped_inverted_residual",
-        ("kernel_size", "stride", "expand_ratio", "out_channels", "activation", "skip", "groups"),
+        ("kernel_size", "stride", "expand_ratio", _HIDDEN, "out_channels", "activation", "skip", "groups"),
     ),
     "uib": Block(
         "search.blocks.inverted:universal_inverted_bottleneck",
-        ("start_kernel_size", "kernel_size", "stride", "expand_ratio", "out_channels", "activation", "skip"),
+        ("start_kernel_size", "kernel_size", "stride", "expand_ratio", _HIDDEN, "out_channels", "activation", "skip"),
         kernel_sizes=(0, 3, 5, 7),
     ),
     # plain layers
@@ -51,13 +62,13 @@ BLOCKS: dict[str, Block] = {
     "id": Block("search.blocks.plain:identity", ("stride", "out_channels")),
     "bn": Block("search.blocks.plain:normalization", ("activation",)),
     # residual and branched blocks
-    "basic": Block("search.blocks.residual:basic", _PLAIN),
-    "basic8": Block("search.blocks.residual:basic_of_resnet8", _PLAIN),
-    "bottleneck": Block("search.blocks.residual:bottleneck", _PLAIN),
-    "fire": Block("search.blocks.fire:fire", ("kernel_size", "out_channels", "activation")),
-    "shuffle1": Block("search.blocks.shuffle:shuffle_v1", (*_PLAIN, "groups")),
-    "shuffle2": Block("search.blocks.shuffle:shuffle_v2", _PLAIN),
-    "shufflex": Block("search.blocks.shuffle:shuffle_xception", _PLAIN),
+    "basic": Block("search.blocks.residual:basic", (*_PLAIN, _HIDDEN)),
+    "basic8": Block("search.blocks.residual:basic_of_resnet8", (*_PLAIN, _HIDDEN)),
+    "bottleneck": Block("search.blocks.residual:bottleneck", (*_PLAIN, _HIDDEN)),
+    "fire": Block("search.blocks.fire:fire", ("kernel_size", _HIDDEN, "out_channels", "activation")),
+    "shuffle1": Block("search.blocks.shuffle:shuffle_v1", (*_PLAIN, _HIDDEN, "groups")),
+    "shuffle2": Block("search.blocks.shuffle:shuffle_v2", (*_PLAIN, _HIDDEN)),
+    "shufflex": Block("search.blocks.shuffle:shuffle_xception", (*_PLAIN, _HIDDEN)),
     # cells
     "cell": Block("search.blocks.cell:nasbench201_cell", ("edges", "out_channels")),
     "reduce": Block("search.blocks.cell:nasbench201_reduction", ("out_channels",)),

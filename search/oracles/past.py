@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import LitesmithError, UsageError, bad_value
-from core.spec_io import content_id
 from search.grammar import from_text
 from search.named import space as named_space
 from search.oracles.choice_space import ChoiceSpace
@@ -99,7 +98,7 @@ def _values(trial: Trial, space_name: str, path: Path) -> dict[str, int]:
     try:
         logged = from_text(trial.arch)
         space = _space(space_name, logged.resolution, logged.num_classes)
-        is_ours = content_id(space.decode(trial.genotype)) == trial.arch_id
+        is_ours = space.identity(trial.genotype) == trial.arch_id
     except LitesmithError as error:
         raise _other_space(path, trial, space_name, f" ({error})") from error
     if not is_ours:

@@ -16,7 +16,7 @@ from keras_tuner.engine.trial import Trial
 
 from core.errors import UsageError
 from core.registry import load
-from core.spec_io import content_id, hashed_seed
+from core.spec_io import hashed_seed
 from search.objective import FAILED_SCORE, PARETO
 from search.oracles import ORACLES
 from search.oracles.base import GenotypeOracle
@@ -69,7 +69,7 @@ class Strategy:
         self._knows_limits = isinstance(self._oracle, GenotypeOracle)
         if self._knows_limits:
             self._oracle.cost_model = self._budget
-            self._oracle.identity = lambda values: content_id(space.decode(genotype(space, values)))
+            self._oracle.identity = lambda values: space.identity(genotype(space, values))
             self._oracle.suggest_first(first_values)
         elif self._budget is not None:
             _limit(self._oracle, self._budget)

@@ -10,6 +10,7 @@ SPACES = {
     "mobilenet_v2": "search.spaces.mobilenet_v2:mobilenet_v2",
     "mobilenet_v2_small": "search.spaces.mobilenet_v2:mobilenet_v2_small",
     "mobilenet_v2_small_se": "search.spaces.mobilenet_v2:mobilenet_v2_small_se",
+    "mobilenet_v2_small_xnnpack": "search.spaces.mobilenet_v2:mobilenet_v2_small_xnnpack",
     "mobilenet_v3": "search.spaces.mobilenet_v3:mobilenet_v3",
     "nasbench201": "search.spaces.nasbench:nasbench201",
     "nasbench_macro": "search.spaces.nasbench:nasbench_macro",

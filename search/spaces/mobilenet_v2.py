@@ -51,6 +51,13 @@ def mobilenet_v2_small_se(resolution: int | OneOf, num_classes: int) -> SearchSp
     return SearchSpace("mobilenet_v2_small_se", dataclasses.replace(base, stages=stages))
 
 
+def mobilenet_v2_small_xnnpack(resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """As mobilenet_v2_small, in the form that XNNPACK can run sparse: its depthwise kernels have 3 or 5 pixels."""
+    base = mobilenet_v2_small(resolution, num_classes).template
+    stages = tuple(_with_kernel_sizes(index, stage, (3, 5)) for index, stage in enumerate(base.stages))
+    return SearchSpace("mobilenet_v2_small_xnnpack", dataclasses.replace(base, stages=stages, form="xnnpack"))
+
+
 def _channels_around(channels: int) -> tuple[int, ...]:
     """A quarter less and a quarter more, rounded down to a multiple of 8."""
     return tuple(sorted({max(8, channels * 3 // 4 // 8 * 8), channels, channels * 5 // 4 // 8 * 8}))
@@ -67,6 +74,13 @@ def _stage(
         expand_ratio=choose(expand_ratios, f"stage{index}/expand_ratio"),
         out_channels=choose(channels, f"stage{index}/out_channels"),
         skip=choose((True, False) if max(depths) > 1 else (True,), f"stage{index}/skip"),
+    )
+
+
+def _with_kernel_sizes(index: int, stage: StageSpec, sizes: Sequence[int]) -> StageSpec:
+    kernel_size = choose(sizes, f"stage{index}/kernel_size")
+    return dataclasses.replace(
+        stage, blocks=tuple(dataclasses.replace(block, kernel_size=kernel_size) for block in stage.blocks)
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable
 from compress.passes.contract import compressible
-from compress.recipe import CompressConfig, PassSpec, parse_recipe
+from compress.recipe import CompressConfig, parse_recipe
+from compress.settings import PassSpec
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.build import build
 from search.dataset import ImageSet
@@ -18,16 +19,27 @@ from search.train import labels_supervision
 NUM_CLASSES = 4
 RESOLUTION = 12
 CLUSTERS = 8
+RECIPES = ("structured:0.7", "low_rank:0.7", "share", f"prune+cluster:{CLUSTERS}+qat")
 SPECS: dict[str, PassSpec] = {
-    spec.name: spec for spec in parse_recipe(f"prune+cluster:{CLUSTERS}+qat", CompressConfig()).passes
+    spec.name: spec for text in RECIPES for spec in parse_recipe(text, CompressConfig(low_rank_by="params")).passes
 }
+CHANGING = ("structured_prune", "low_rank", "share")  # the network itself
+CHAIN = {name: spec for name, spec in SPECS.items() if name not in CHANGING}
 
 
 def small_network() -> keras.Model:
     """Stem, inverted residual with skip and squeeze-excite, head: about 3,000 weights."""
+    return _network(8, BlockSpec(expand_ratio=2, out_channels=8, se_ratio=0.5), 1)
+
+
+def network_to_change() -> keras.Model:
+    """Wide enough to lose channels and ranks, with equal blocks to share: about 7,000 weights."""
+    return _network(16, BlockSpec(expand_ratio=2, out_channels=16, se_ratio=0.5), 3)
+
+
+def _network(channels: int, block: BlockSpec, depth: int) -> keras.Model:
     reset(7)
-    block = BlockSpec(expand_ratio=2, out_channels=8, se_ratio=0.5)
-    return build(ArchSpec(8, (StageSpec((block,), 1),), 32, 1.0, RESOLUTION, NUM_CLASSES))
+    return build(ArchSpec(channels, (StageSpec((block,) * depth, depth),), 32, 1.0, RESOLUTION, NUM_CLASSES))
 
 
 def blob_images(count: int) -> ImageSet:

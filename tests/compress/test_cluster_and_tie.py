@@ -10,8 +10,8 @@ from compress.passes.cluster import Cluster
 from compress.passes.prune import Prune
 from compress.passes.quantize import Quantize
 from compress.passes.tie import Tie
-from compress.recipe import ClusterSettings, PruneSettings, QuantizeSettings
 from compress.run import apply_pass
+from compress.settings import ClusterSettings, PruneSettings, QuantizeSettings
 from compress.storage import copy_of
 from core.errors import CandidateError
 from tests.compress.nets import CLUSTERS, SPECS, blob_images, fine_tune, prepared, small_network

@@ -48,6 +48,20 @@ def test_loss_is_hintons(final: str | None, smoothing: float) -> None:
     np.testing.assert_allclose(found, expected, rtol=TOLERANCE)
 
 
+def test_mixed_labels_and_images_are_distilled() -> None:
+    """The teacher sees the mixed image; the hard part is against both labels in their parts."""
+    teacher = linear_teacher(None)
+    supervision = distillation_supervision(teacher, NUM_CLASSES, T, ALPHA)
+    images, labels = np.full((1, 2, 2, 3), 0.3, np.float32), np.array([[0.25, 0.0, 0.75, 0.0]], np.float32)
+    y_true = supervision.targets(tf.constant(images), tf.constant(labels)).numpy()
+    np.testing.assert_array_equal(y_true, np.concatenate([labels, teacher(images)], axis=1))
+    student = np.array([[1.0, 2.0, 3.0, 4.0]])
+    soft, own = softmax(y_true[:, NUM_CLASSES:] / T), softmax(student / T)
+    hard = -np.sum(labels * np.log(softmax(student)))
+    expected = ALPHA * T**2 * np.sum(soft * np.log(soft / own)) + (1 - ALPHA) * hard
+    np.testing.assert_allclose(supervision.loss(y_true, tf.constant(student, tf.float32)), expected, rtol=TOLERANCE)
+
+
 def test_metric_is_the_accuracy_against_the_labels() -> None:
     supervision = distillation_supervision(linear_teacher(None), NUM_CLASSES, T, ALPHA)
     (metric,) = supervision.metrics

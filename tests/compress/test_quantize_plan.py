@@ -17,8 +17,10 @@ from compress.passes import PASSES
 from compress.passes.contract import CompressPass
 from compress.passes.quantize import Quantize
 from compress.passes.quantize_plan import QuantizePlan, plan_of
-from compress.recipe import CompressConfig, QuantizeSettings, parse_recipe
+from compress.recipe import CompressConfig, parse_recipe
+from compress.settings import QuantizeSettings
 from compress.storage import copy_of, load_model, save_model
+from core.errors import CandidateError
 from core.registry import load
 from search.build import build
 from search.dataset import ImageSet
@@ -123,3 +125,10 @@ def test_all_passes_and_storage_take_the_custom_layers(fine_tune: FineTune, tmp_
     # A process that imports nothing but the storage knows the layers too.
     program = f"from compress.storage import load_model; load_model(__import__('pathlib').Path({str(tmp_path)!r}))"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_an_activation_without_an_integer_form_is_refused_by_name() -> None:
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Activation("gelu", name="bend")(keras.layers.Conv2D(4, 1)(image))
+    with pytest.raises(CandidateError, match="layer 'bend' \\(Activation\\) cannot be trained quantization-aware"):
+        plan_of(keras.Model(image, x))

@@ -10,7 +10,7 @@ import pytest
 from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable, observe
 from compress.passes.quantize import Quantize
-from compress.recipe import QuantizeSettings
+from compress.settings import QuantizeSettings
 from search.build import build
 from search.dataset import ImageSet
 from search.grammar import from_text

@@ -15,7 +15,7 @@ from compress.passes import PASSES
 from compress.run import PassResult, apply_pass
 from compress.storage import load_model, named_weights, save_model
 from core.errors import InvariantError
-from tests.compress.nets import CLUSTERS, SPECS, ZeroingPass, blob_images, fine_tune, small_network
+from tests.compress.nets import CHAIN, CLUSTERS, SPECS, ZeroingPass, blob_images, fine_tune, small_network
 
 CONV_2D, FULLY_CONNECTED = 3, 9  # BuiltinOperator of the TFLite schema
 EPOCHS = 2
@@ -33,7 +33,7 @@ def chain(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     """prune -> cluster -> quantize, each from the model that the one before saved, as the pipeline does it."""
     directory, earlier, results = parent, Invariants(), {}
     images = blob_images(128)
-    for name, spec in SPECS.items():
+    for name, spec in CHAIN.items():
         results[name] = apply_pass(spec, load_model(directory), earlier, fine_tune(images, EPOCHS), images)
         earlier, directory = results[name].invariants, tmp_path_factory.mktemp(name)
         save_model(results[name].model, directory)
@@ -110,7 +110,7 @@ from compress.invariants import Invariants
 from compress.run import apply_pass
 from compress.storage import load_model, save_model
 from core.progress import SilentReporter, Task
-from tests.compress.nets import SPECS, blob_images, fine_tune
+from tests.compress.nets import CHAIN, blob_images, fine_tune
 
 class Killed(BaseException):
     pass
@@ -128,7 +128,7 @@ class KillingReporter(SilentReporter):
         return contextlib.nullcontext(Killer())
 
 model, earlier, images = load_model(Path(sys.argv[1])), Invariants(), blob_images(128)
-for name, spec in SPECS.items():
+for name, spec in CHAIN.items():
     checkpoint = Path(sys.argv[2]) / f"{name}.npz"
     try:
         apply_pass(spec, model, earlier, fine_tune(images, checkpoint=checkpoint, reporter=KillingReporter()), images)

@@ -18,7 +18,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from compress.finetune import FineTune
 from compress.invariants import Invariants, observe
 from compress.passes.quantize import Quantize
-from compress.recipe import QuantizeSettings
+from compress.settings import QuantizeSettings
 from core.errors import CandidateError
 from core.spec_io import canonical_json, from_plain
 from deploy.calibration import representative_images

@@ -83,6 +83,11 @@ WHOLE = {
     "normalized hidden layer": Whole(
         "input_r16_n4_w1 stem_s2_c8_hswish id_r1_s1_c8 head_c24_u16_hswish_unorm", (*COMMON, "HARD_SWISH")
     ),
+    "absolute widths": Whole(
+        "input_r16_n4_w1 stem_s2_c8 ir3_r1_k3_s1_h12_c8_q4 bottleneck_r1_k3_s1_h6_c8_relu fire_r1_k3_h3_c16 "
+        "shuffle2_r1_k3_s1_h20_c16_relu head_c0",
+        (*COMMON, "DEPTHWISE_CONV_2D", "ADD", "MUL", *GROUPED, *SHUFFLE),
+    ),
     "pooled scores": Whole(
         "input_r16_n4_w1 stem_s2_c8 fire_r1_k3_c16_relu head_c0_relu_scores",
         ("QUANTIZE", "CONV_2D", "CONCATENATION", "MEAN", "SOFTMAX"),

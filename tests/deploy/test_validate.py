@@ -7,11 +7,13 @@ from core.keras_env import keras
 import numpy as np
 import pytest
 
+from compress.invariants import Invariants
 from core.spec_io import canonical_json
 from deploy.convert import convert
 from deploy.flatbuffer import read
-from deploy.layers import bare_name, weights_by_layer
-from deploy.validate import Expectations, validate
+from deploy.layers import weights_by_layer
+from deploy.schemes import CONVERTIBLE
+from deploy.validate import validate
 from search.dataset import ImageSet
 
 Digits = tuple[ImageSet, ImageSet]
@@ -38,9 +40,9 @@ def planted(network: keras.Model) -> keras.Model:
     return model
 
 
-def planted_expectations(model: keras.Model) -> Expectations:
-    sparsity = {name: float(np.mean(model.get_layer(name).kernel.numpy() == 0)) for name in PLANTED}
-    return Expectations.of(sparsity, dict.fromkeys(PLANTED, CLUSTERS))
+def planted_promises(model: keras.Model) -> Invariants:
+    sparsity = tuple((name, float(np.mean(model.get_layer(name).kernel.numpy() == 0))) for name in PLANTED)
+    return Invariants(sparsity, tuple((name, CLUSTERS) for name in PLANTED))
 
 
 def test_full_integer_holds_the_accuracy(files: dict[str, Path], network: keras.Model, digits: Digits) -> None:
@@ -71,13 +73,13 @@ def test_float32_is_the_same_network(files: dict[str, Path], network: keras.Mode
     assert result.max_abs_error < 1e-4
 
 
-@pytest.mark.parametrize("scheme", ["float32", "float16", "dynamic_range", "full_integer"])
+@pytest.mark.parametrize("scheme", CONVERTIBLE)
 def test_sparsity_and_clusters_survive_in_the_file(
     planted: keras.Model, calibration: np.ndarray, digits: Digits, tmp_path: Path, scheme: str
 ) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(convert(planted, scheme, calibration).content)
-    result = validate(path, planted, digits[1].first(50), scheme, planted_expectations(planted))
+    result = validate(path, planted, digits[1].first(50), scheme, planted_promises(planted))
     assert result.problems == ()
     assert result.clusters is not None and result.clusters <= CLUSTERS
     assert [layer.layer for layer in result.layers] == ["stem", "expand", "depthwise", "project", "last", "logits"]
@@ -85,10 +87,16 @@ def test_sparsity_and_clusters_survive_in_the_file(
 
 
 def test_lost_sparsity_and_clusters_are_named(files: dict[str, Path], network: keras.Model, digits: Digits) -> None:
-    expected = Expectations.of({"expand": 0.5, "vanished": 0.5}, {"last": CLUSTERS})
-    problems = validate(files["full_integer"], network, digits[1].first(50), "full_integer", expected).problems
-    assert [problem.split(":")[0] for problem in problems] == ["layer expand", "layer last", "layer vanished"]
+    promised = Invariants((("expand", 0.5), ("vanished", 0.5)), (("last", CLUSTERS),), (("project", "2:4"),))
+    problems = validate(files["full_integer"], network, digits[1].first(50), "full_integer", promised).problems
+    assert [problem.split(":")[0] for problem in problems] == [
+        "layer expand",
+        "layer last",
+        "layer project",
+        "layer vanished",
+    ]
     assert "expected at least 0.5000" in problems[0] and "expected at most 16" in problems[1]
+    assert problems[2].endswith("a block of 4 weights has 0 zeros; expected at least 2")
 
 
 def test_a_model_of_the_wrong_scheme_is_named(files: dict[str, Path], network: keras.Model, digits: Digits) -> None:
@@ -123,9 +131,3 @@ def test_layers_are_found_by_shape_when_names_are_lost(files: dict[str, Path], n
 
 def _renamed(weight):  # type: ignore[no-untyped-def]
     return type(weight)("const", "", weight.operator, weight.values, weight.zero_point, weight.channel_axis)
-
-
-def test_wrapper_prefixes() -> None:
-    assert bare_name("quant_stem") == "stem"
-    assert bare_name("quant_prune_low_magnitude_stem") == "stem"
-    assert bare_name("stem_quant") == "stem_quant"

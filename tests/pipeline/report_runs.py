@@ -28,6 +28,9 @@ def measured(median_us: float, target: str = "host", verdict: str = "ok") -> Mea
     return Measurement("0" * 64, Target(target, abi="x86_64"), stats, 47_000_000, "LiteRT 2.3.0", seen, verdict)
 
 
+STORED = {"bits": 8, "scales": 16, "scale_min": 0.01, "scale_max": 0.02, "zero_point": 0, "float_error": 0.004}
+
+
 def validation(accuracy: float, confusion: tuple[tuple[int, ...], ...], clusters: int | None) -> dict[str, Any]:
     layer = {"layer": "stem_conv", "operator": "CONV_2D", "weights": 432, "sparsity": 0.25}
     return {
@@ -41,7 +44,8 @@ def validation(accuracy: float, confusion: tuple[tuple[int, ...], ...], clusters
         "confusion": confusion,
         "sparsity": 0.385,
         "clusters": clusters,
-        "layers": [{**layer, "unique_values": 200, "max_unique_values": 16}],
+        "codebook_bytes": None if clusters is None else 15_000,
+        "layers": [{**layer, "unique_values": 200, "max_unique_values": 16, **STORED}],
         "problems": [],
     }
 

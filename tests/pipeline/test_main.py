@@ -197,7 +197,10 @@ def test_a_teacher_that_is_not_a_model_or_holds_code_is_refused(tmp_path: Path) 
     noise.write_bytes(b"0" * 100)
     layer = {"class_name": "Lambda", "config": {"name": "evil", "function": ["gASV", None, None]}}
     with h5py.File(coded, "w") as file:
-        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+        file.attrs["model_config"] = json.dumps(
+            {"class_name": "Sequential", "config": {"name": "net", "layers": [layer]}}
+        )
+        file.create_group("model_weights").attrs["layer_names"] = [b"evil"]
     assert str(noise) in _refusal(*_demo(tmp_path / "run", f"--config.teacher.file={noise}"))
     assert "evil" in _refusal(*_demo(tmp_path / "run", f"--config.teacher.file={coded}"))
     assert not (tmp_path / "run").exists()

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compress.distill_config import DistillConfig
 from compress.recipe import CompressConfig
 from core.errors import UsageError
 from core.spec_io import content_id, to_plain
-from pipeline.config import Config, TeacherConfig
+from pipeline.config import Config, ModelConfig, TeacherConfig
 from pipeline.plan import COMMANDS, VERSIONS, Plan, make_plan, tool_versions
 from search.grammar import to_text
 from search.named import space
@@ -40,6 +41,40 @@ def test_the_search_comes_before_the_training_of_the_teacher() -> None:
 def test_a_teacher_file_is_checked_before_the_search() -> None:
     plan = _plan(teacher=TeacherConfig(file="teacher.h5"))
     assert [stage.name for stage in plan.stages[:4]] == ["data", "teacher", "search", "w0.float"]
+
+
+def test_a_joint_search_ends_in_recipes_that_it_finds() -> None:
+    joint = SearchConfig(recipe="prune:{none,0.5}+{ptq,qat}", num_winners=2)
+    plan = _plan(search=joint, compress=CompressConfig(recipes=()))
+    assert [a.name for a in plan.artifacts] == ["w0.float.float32", "w0.found", "w1.float.float32", "w1.found"]
+    assert "search" in plan.stage("w1.found").inputs
+    keys = _keys(plan)
+    other = _keys(_plan(search=joint, compress=CompressConfig(recipes=(), number_of_clusters=8)))
+    assert keys["search"] != other["search"]  # its trials were compressed with other settings
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("cluster:{none,16}+prune:{none,0.5}+ptq", "'prune' cannot come after 'cluster'"),
+        ("share+{ptq,qat}", "'qat' cannot come after 'share'"),
+        ("prune:{none,1.5}+ptq", "prune:1.5"),
+    ],
+)
+def test_an_illegal_recipe_of_a_joint_search_is_refused_at_once(text: str, named: str) -> None:
+    with pytest.raises(UsageError, match=r"^config.search.recipe: of its recipes one is illegal: ") as caught:
+        Config(search=SearchConfig(recipe=text))
+    assert named in str(caught.value)
+
+
+def test_a_model_of_the_users_takes_the_place_of_search_and_teacher() -> None:
+    plan = _plan(model=ModelConfig(file="own.h5"), distill=DistillConfig(teacher="self"))
+    assert [stage.name for stage in plan.stages[:3]] == ["data", "w0.float", "w0.qat"]
+    assert plan.stage("w0.float").kind == "own_model"
+    assert plan.stage("w0.prune0.5-cluster16").inputs == ("data", "w0.prune0.5", "w0.float")  # its teacher
+    moved = make_plan(dataclasses.replace(Config(), model=ModelConfig(file="elsewhere.h5")), "f", "", "same")
+    here = make_plan(dataclasses.replace(Config(), model=ModelConfig(file="own.h5")), "f", "", "same")
+    assert _keys(moved)["w0.float"] == _keys(here)["w0.float"] != _keys(plan)["w0.float"]
 
 
 def _with_log(path: Path) -> Plan:

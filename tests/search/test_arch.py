@@ -46,6 +46,9 @@ BAD_BLOCKS = [
     ("groups", 0, "a whole number from 1 to 1024"),
     ("start_kernel_size", 1, "one of 0, 3, 5, 7"),
     ("padding", "full", "one of same, valid, explicit"),
+    ("hidden_channels", -1, "a whole number from 0 to 65536"),
+    ("hidden_channels", 8.0, "a whole number from 0 to 65536"),
+    ("se_channels", True, "a whole number from 0 to 65536"),
 ]
 
 
@@ -160,6 +163,17 @@ def test_skip_counts_where_the_shapes_allow_it():
     without = dataclasses.replace(block, skip=False)
     assert layers_of(arch(block)) != layers_of(arch(without))
     assert content_id(canonical(arch(block))) != content_id(canonical(arch(without)))
+
+
+def test_an_absolute_width_makes_the_ratio_inactive():
+    """Also that of 1, which alone would leave the expansion out."""
+    wide = BlockSpec("ir3", out_channels=16, hidden_channels=24, se_channels=4)
+    ratios = dataclasses.replace(wide, expand_ratio=1, se_ratio=0.5)
+    assert layers_of(arch(wide)) == layers_of(arch(ratios))
+    assert canonical(arch(wide)) == canonical(arch(ratios))
+    assert canonical(arch(wide)) != canonical(arch(dataclasses.replace(wide, hidden_channels=0)))
+    unread = BlockSpec("ds", out_channels=16, hidden_channels=24, se_channels=4)
+    assert canonical(arch(unread)) == canonical(arch(BlockSpec("ds", out_channels=16)))
 
 
 def test_shapes_are_compared_after_rounding():

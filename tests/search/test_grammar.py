@@ -35,6 +35,8 @@ FIELDS = {
     "activation": st.sampled_from(ACTIVATIONS),
     "skip": st.booleans(),
     "groups": st.integers(1, 8),
+    "hidden_channels": st.just(0) | st.integers(1, 4096),
+    "se_channels": st.just(0) | st.integers(1, 512),
     "start_kernel_size": st.sampled_from((0, 3, 5, 7)),
     "padding": st.sampled_from(PADDINGS),
     "edges": st.tuples(*[st.sampled_from(CELL_OPS)] * len(CELL_EDGES)),
@@ -140,6 +142,22 @@ def test_items_of_a_stage_and_optional_parts():
     assert to_text(arch) == text
 
 
+def test_absolute_widths_stand_in_place_of_ratios():
+    """As after structured pruning; both at once are one of them."""
+    stage = "ir3_r2_k3_s2_h52_c40_q12+ir3_r1_k5_s1_e3_c40_se0.25+basic_r1_k3_s1_h9_c40"
+    text = f"input_r32_n10_w0.5 stem_s1_c16 {stage} head_c0"
+    arch = from_text(text)
+    first, _, third, fourth = arch.stages[0].blocks
+    assert (first.hidden_channels, first.expand_ratio, first.se_channels, first.se_ratio) == (52, 6.0, 12, 0.0)
+    assert (third.hidden_channels, third.expand_ratio, third.se_channels, fourth.hidden_channels) == (0, 3.0, 0, 9)
+    assert to_text(arch) == text
+    both = text.replace("_h52", "_h52_e2").replace("_q12", "_q12_se0.5")
+    assert to_text(from_text(both)) == text
+    widths = {layer.name: layer.out_shape[2] for layer in layers_of(arch)}
+    assert (widths["s0_b0_expand_conv"], widths["s0_b0_se_reduce"], widths["s0_b3_1_conv"]) == (52, 12, 9)
+    assert widths["s0_b0_project_conv"] == 24  # the multiplier takes 40 to 20, rounded up to eights
+
+
 def test_blocks_of_stride_two_are_not_folded():
     block = BlockSpec(stride=2)
     arch = ArchSpec(16, (StageSpec((block, block), 2),), 32, resolution=64)
@@ -206,6 +224,10 @@ STAGE = "ir_r2_k3_s1_e6_c40_se0.25"
         (STAGE, "ir_r2_k3_s1_e0.5_c40", "expand_ratio: 0.5"),
         (STAGE, "ir_r2_k3_s1_e6_c40.5", "out_channels: 40.5"),
         (STAGE, "ir_r2_k3_s1_e6_c40_se2", "se_ratio: 2"),
+        (STAGE, "ir_r2_k3_s1_h0_c40", "lacks e"),
+        (STAGE, "ir_r2_k3_s1_h24.5_c40", "hidden_channels: 24.5"),
+        (STAGE, "ir_r2_k3_s1_e6_c40_q99999", "se_channels: 99999"),
+        (STAGE, "ds_r2_k3_s1_h24_c40", "'h24'"),
     ],
 )
 def test_malformed_text_is_refused_in_one_line(old, new, named):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.dataset import ImageSet
-from search.inputs import MAX_SHIFT_FRACTION, augmented, steps_per_epoch, training_batches
+from search.inputs import MAX_SHIFT_FRACTION, augmented, mixed, steps_per_epoch, training_batches
 
 SIDE = 20
 REACH = 2  # pixels: a tenth of the side
@@ -143,3 +143,49 @@ def test_augmentation_is_a_function_of_seed_and_step():
     assert found_moves("flip_shift") == found_moves("flip_shift")
     assert found_moves("flip_shift") != found_moves("flip_shift", step=6)
     assert found_moves("flip_shift") != found_moves("flip_shift", seed=4)
+
+
+def mixed_batches(alpha: float, *, seed: int = 1, first: int = 0, count: int = 8, images: ImageSet | None = None):
+    options = {"batch_size": 5, "augment": "none", "first_step": first, "num_steps": count, "num_classes": 20}
+    dataset = training_batches(images or numbered_images(17), seed=seed, mixup=alpha, **options)
+    return [(x.numpy(), y.numpy()) for x, y in dataset]
+
+
+def test_mixup_mixes_pixels_and_labels_alike():
+    """The images tell their number: the mean label of a mixed image is its brightness. float32 keeps seven digits."""
+    parts = []
+    for pixels, labels in mixed_batches(0.4):
+        assert (labels.shape, labels.dtype) == ((5, 20), np.float32)
+        np.testing.assert_allclose(labels.sum(axis=1), 1.0, rtol=1e-6)
+        assert ((labels > 0).sum(axis=1) <= 2).all()
+        expected = (labels @ np.arange(20)) / 255
+        np.testing.assert_allclose(pixels, np.broadcast_to(expected[:, None, None, None], pixels.shape), rtol=1e-5)
+        parts.append(labels.max(axis=1))
+    assert 0 < np.mean(np.concatenate(parts) < 0.999) < 1, "some pairs are mixed, some images meet themselves"
+
+
+def test_mixup_is_a_function_of_seed_and_step():
+    whole = mixed_batches(0.3)
+    assert same(mixed_batches(0.3), whole)
+    assert same(mixed_batches(0.3, first=3, count=5), whole[3:])
+    assert not same(mixed_batches(0.3, seed=2), whole)
+
+
+def test_mixup_leaves_the_batches_and_their_changes_as_they_are():
+    """Each mixed batch is made of the images of the plain one; without mixup nothing else changes."""
+    for (_, mixed_labels), (_, labels) in zip(mixed_batches(0.3), batches(numbered_images(17)), strict=True):
+        assert set(np.nonzero(mixed_labels.sum(axis=0))[0]) <= set(labels)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0])
+def test_parts_are_of_the_beta_distribution(alpha):
+    """Beta(a, a) has the mean 1/2 and the variance 1 / (4 (2a + 1)). 2000 draws: both within 4 standard errors."""
+    count = 2000
+    labels = tf.eye(count)
+    found, _ = mixed(tf.reshape(tf.range(float(count)), [-1, 1, 1, 1]), labels, alpha, 3, tf.constant(5, tf.int64))
+    _, weights = mixed(tf.zeros([count, 1, 1, 1]), labels, alpha, 3, tf.constant(5, tf.int64))
+    own = tf.linalg.diag_part(weights).numpy()
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert np.isfinite(found).all()
+    assert abs(own.mean() - 0.5) < 4 * np.sqrt(variance / count)
+    assert abs(own.var() - variance) < 4 * 0.25 / np.sqrt(count)

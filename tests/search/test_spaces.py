@@ -25,7 +25,10 @@ from search.space import Genotype, SearchSpace
 from search.spaces import SPACES
 from search.spaces.mobilenet_v3 import OFA_RESOLUTIONS
 
-SMALL = ("mixed_small", "mobilenet_v2_small", "mobilenet_v2_small_se", "nasbench201", "nasbench_macro")
+SMALL = (
+    *("mixed_small", "mobilenet_v2_small", "mobilenet_v2_small_se", "mobilenet_v2_small_xnnpack"),
+    *("nasbench201", "nasbench_macro"),
+)
 
 # The number of genotypes where somebody published it, or gives a formula.
 SIZES = {

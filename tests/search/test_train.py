@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from core.keras_env import keras, reset, tf
@@ -20,9 +21,11 @@ from search.train import (
     EVALUATION_BATCH,
     History,
     Span,
+    Supervision,
     accuracy,
     compile_for_training,
     fit,
+    label_distribution,
     labels_supervision,
     predict,
 )
@@ -189,3 +192,53 @@ def test_progress_counts_every_step_left(tmp_path):
         reporter = Counting()
         train(fresh(), checkpoint, span=Span(epochs, 3), reporter=reporter)
         assert reporter.total == reporter.done == expected
+
+
+MIXED = dataclasses.replace(CONFIG, mixup=0.3)
+
+
+def train_mixed(model: keras.Model, checkpoint: Path | None = None, **options) -> History:
+    return fit(model, TRAIN, MIXED, labels_supervision(3), seed=SEED, augment="none", checkpoint=checkpoint, **options)
+
+
+def test_a_killed_training_with_mixup_ends_as_an_undisturbed_one(undisturbed, tmp_path):
+    model = fresh()
+    history = train_mixed(model)
+    assert history.loss != undisturbed[1].loss
+    with pytest.raises(KeyboardInterrupt):
+        train_mixed(fresh(), tmp_path / "training.npz", callbacks=[Kill(epoch=1)])
+    resumed = fresh(seed=99)
+    assert_equal_to((model, history), resumed, train_mixed(resumed, tmp_path / "training.npz"))
+
+
+def test_labels_may_be_mixed():
+    mixed = tf.constant([[0.25, 0.75, 0.0]])
+    np.testing.assert_array_equal(label_distribution(mixed, 3), mixed)
+    np.testing.assert_array_equal(label_distribution(tf.constant([2]), 3), [[0, 0, 1]])
+    np.testing.assert_array_equal(label_distribution(np.array([2]), 3), [[0, 0, 1]])
+
+
+def test_what_a_supervision_binds_is_trained_in_the_networks_place(tmp_path):
+    """The view's own weights are trained, saved and resumed with the network's, which stays as it is."""
+
+    def bind(model: keras.Model) -> tuple[keras.Model, Supervision]:
+        doubled = keras.layers.Dense(3, kernel_initializer="ones", name="extra")(model.output)
+        return keras.Model(model.input, doubled), labels_supervision(3)
+
+    plain = labels_supervision(3)
+    supervision = Supervision(plain.loss, plain.targets, plain.metrics, bind)
+
+    def run(model: keras.Model, checkpoint: Path, **options: object) -> History:
+        options = {"seed": SEED, "augment": "none", "checkpoint": checkpoint, **options}
+        return fit(model, TRAIN, CONFIG, supervision, **options)
+
+    whole, resumed = fresh(), fresh(seed=99)
+    history = run(whole, tmp_path / "whole.npz")
+    with pytest.raises(KeyboardInterrupt):
+        run(fresh(), tmp_path / "killed.npz", callbacks=[Kill(1)])
+    assert run(resumed, tmp_path / "killed.npz") == history
+    with np.load(tmp_path / "whole.npz") as arrays:
+        assert sum(name.startswith("weight_") for name in arrays) == len(whole.weights) + 2
+    for expected, found in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert whole.output_shape == (None, 3)

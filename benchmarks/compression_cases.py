@@ -1,0 +1,321 @@
+"""The cases of benchmarks.compression: networks, recipes, and what they are compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.keras_env import keras, reset
+
+import numpy as np
+
+from android_bench.protocol import search_latency_us
+from android_bench.settings import BenchConfig
+from benchmarks.compression_plain import plain_pcqat, plain_qat
+from compress.finetune import FineTune
+from compress.invariants import Invariants
+from compress.model_cost import ModelCost, model_cost
+from compress.recipe import CompressConfig, parse_recipe
+from compress.run import apply_pass
+from compress.storage import load_model, save_model
+from core.errors import UsageError
+from core.progress import Reporter
+from core.workspace import atomic_write_bytes, committed_directory
+from deploy.calibration import representative_images
+from deploy.convert import convert
+from deploy.interpreter import predict
+from deploy.mixed_precision import convert_mixed
+from deploy.release import zipped_bytes
+from deploy.schemes import FLOAT32, FULL_INTEGER, MIXED
+from deploy.validate import validate
+from pipeline.data import DataConfig, load, prepare
+from search.build import build
+from search.dataset import ImageData
+from search.named import network
+from search.settings import TrainConfig
+from search.train import fit, labels_supervision
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SEED = 1
+LATENCY_ROUNDS = 5
+LATENCY = BenchConfig(processes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One compressed network. Accuracies (0..1) are of the .tflite on the test images, None without a training;
+    `float_*` are its parent's."""
+
+    case: str
+    how: str
+    params: int
+    macs: int
+    float_accuracy: float | None
+    accuracy: float | None
+    size_bytes: int
+    zipped_bytes: int
+    float_size_bytes: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A network that is trained here: its name and width in search.networks, its images, its training."""
+
+    network: str
+    width_multiplier: float
+    data: str
+    epochs: int
+    learning_rate: float = 3e-3
+
+
+PARENTS = {
+    "resnet8": Parent("resnet8", 1.0, "cifar10_jpeg", 20),
+    "mobilenet_250k": Parent("mobilenet_v2_small", 1.5, "fashion_mnist", 10),
+    "resnet8_wide": Parent("resnet8", 2.0, "cifar10_jpeg", 8),
+    "mobilenet_wide": Parent("mobilenet_v2_small", 3.0, "fashion_mnist", 6),
+    "mobilenet_v3": Parent("mobilenet_v3_small", 0.5, "fashion_mnist", 8),
+}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The --out folder, with what is finished in it; `factor` multiplies all epochs."""
+
+    folder: Path
+    factor: float
+    reporter: Reporter
+
+    def epochs(self, epochs: int) -> int:
+        """That many epochs times the factor, at least one."""
+        return max(1, round(epochs * self.factor))
+
+    def data(self, name: str) -> ImageData:
+        """A prepared data set. Raises UsageError if it is not on this computer."""
+        folder = self.folder / f"data-{name}"
+        if not folder.exists():
+            with committed_directory(folder) as out:
+                prepare(DataConfig(name=self._source(name)), SEED, out, self.reporter)
+        return load(folder)
+
+    def _source(self, name: str) -> str:
+        if name != "cifar10_jpeg":
+            return name
+        tool, tree = SHARED / "tools" / "unpack_cifar10.py", self.folder / "cifar10_jpeg"
+        if not tool.exists():
+            raise UsageError(f"{tool}: not there; the case needs CIFAR-10-JPEG of ../shared")
+        if not tree.exists():
+            with committed_directory(tree) as out:
+                subprocess.run([sys.executable, str(tool), str(out)], check=True, stdout=subprocess.DEVNULL)
+        return f"directory:{tree}"
+
+    def parent(self, name: str) -> keras.Model:
+        """A trained float network."""
+        folder, parent = self.folder / f"parent-{name}", PARENTS[name]
+        if not folder.exists():
+            data = self.data(parent.data)
+            reset(SEED)
+            arch = network(parent.network, data.resolution, data.num_classes, parent.width_multiplier)
+            model = build(arch)
+            fit(
+                model,
+                data.train,
+                TrainConfig(epochs=self.epochs(parent.epochs), learning_rate=parent.learning_rate),
+                labels_supervision(data.num_classes),
+                seed=SEED,
+                augment=data.augment,
+                checkpoint=self.folder / f"parent-{name}.npz",
+                reporter=self.reporter,
+                label=f"training {name}",
+            )
+            with committed_directory(folder) as out:
+                save_model(model, out)
+        return load_model(folder)
+
+    def fine_tune(self, data: ImageData, config: TrainConfig, checkpoint: str) -> FineTune:
+        """The fine-tuning of one pass."""
+        return FineTune(
+            train=data.train,
+            supervision=labels_supervision(data.num_classes),
+            config=config,
+            augment=data.augment,
+            seed=SEED,
+            checkpoint=self.folder / f"{checkpoint}.npz",
+            reporter=self.reporter,
+        )
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A .tflite, the network that it was made from, and what that promised."""
+
+    content: bytes
+    model: keras.Model
+    cost: ModelCost
+    promised: Invariants
+    scheme: str
+
+
+def compressed(place: Workplace, parent: str, text: str, **settings: object) -> Compressed:
+    """What a recipe makes of a parent."""
+    data, model = place.data(PARENTS[parent].data), place.parent(parent)
+    config = CompressConfig(recipes=(), **settings)  # type: ignore[arg-type]
+    recipe, training = parse_recipe(text, config), config.train_config()
+    training = dataclasses.replace(training, epochs=place.epochs(training.epochs))
+    promised, cost, done = Invariants(), model_cost(model), parent
+    for spec in recipe.passes:
+        done = f"{done}-{spec.label}-{getattr(spec.settings, 'importance', '')}"
+        result = apply_pass(spec, model, promised, place.fine_tune(data, training, done), data.val)
+        model, promised, cost = result.model, result.invariants, result.cost
+    calibration = representative_images(data.train)
+    if recipe.scheme == MIXED:
+        content = convert_mixed(model, calibration, data.val, config.mixed_max_loss)[0].content
+    else:
+        content = convert(model, recipe.scheme, calibration).content
+    return Compressed(content, model, cost, promised, recipe.scheme)
+
+
+def row(place: Workplace, case: str, how: str, parent: str, found: Compressed, note: str = "") -> Row:
+    """The figures of a compressed network; its promises are checked on the file's bytes."""
+    data, model = place.data(PARENTS[parent].data), place.parent(parent)
+    before = convert(model, FLOAT32).content
+    path = place.folder / f"{case}-{how}.tflite".replace(" ", "_")
+    atomic_write_bytes(path, found.content)
+    checked = validate(path, found.model, data.test, found.scheme, found.promised)
+    problems = "; ".join(checked.problems)
+    note = "; ".join(text for text in (note, f"sparsity {100 * checked.sparsity:.0f} %", problems) if text)
+    return Row(
+        case=case,
+        how=how,
+        params=found.cost.params,
+        macs=found.cost.macs,
+        float_accuracy=_accuracy(before, data),
+        accuracy=checked.tflite_accuracy,
+        size_bytes=len(found.content),
+        zipped_bytes=zipped_bytes(found.content),
+        float_size_bytes=len(before),
+        note=note,
+    )
+
+
+def _accuracy(content: bytes, data: ImageData) -> float:
+    return float(np.mean(predict(content, data.test.rgb()).argmax(axis=1) == data.test.labels))
+
+
+def latency_ratio(place: Workplace, before: bytes, after: bytes) -> str:
+    """Medians of both on this computer, measured in turn, and the median of the rounds' ratios."""
+    paths = [place.folder / f"latency-{name}.tflite" for name in ("before", "after")]
+    for path, content in zip(paths, (before, after), strict=True):
+        atomic_write_bytes(path, content)
+    rounds = [[search_latency_us(path, LATENCY) for path in paths] for _ in range(LATENCY_ROUNDS)]
+    ratio = statistics.median(new / old for old, new in rounds)
+    medians = [statistics.median(column) / 1000 for column in zip(*rounds, strict=True)]
+    return f"host {ratio:.2f}x ({medians[0]:.2f} -> {medians[1]:.2f} ms, 1 thread)"
+
+
+def pcqat(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
+    """Prune, cluster, quantization-aware training: ours with depthwise kernels, and tfmot's guides."""
+    settings = {"final_sparsity": 0.78, "number_of_clusters": 16, "epochs": 4}
+    ours = compressed(
+        place, parent, "pcqat", prune_scope="global", prune_depthwise=True, cluster_depthwise=True, **settings
+    )
+    data = place.data(PARENTS[parent].data)
+    plain = plain_pcqat(
+        place.parent(parent), data, sparsity=0.78, clusters=16, epochs=place.epochs(4), reporter=place.reporter
+    )
+    cost = model_cost(place.parent(parent))
+    return (
+        row(place, case, "litesmith pcqat", parent, ours),
+        row(place, case, "tfmot pcqat", parent, Compressed(*plain, cost, Invariants(), FULL_INTEGER)),
+    )
+
+
+def structured(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
+    """Half of the multiply-accumulates, by importance and at random, as float32: the gain that is the network's."""
+    before = convert(place.parent(parent), FLOAT32).content
+    rows = []
+    for importance in ("taylor", "bn_gamma", "l1", "random"):
+        found = compressed(
+            place, parent, "structured:0.5", structured_importance=importance, structured_rounds=2, epochs=3
+        )
+        note = latency_ratio(place, before, found.content) if importance == "taylor" else ""
+        rows.append(row(place, case, f"structured:0.5, {importance}", parent, found, note))
+    return tuple(rows)
+
+
+def endings(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
+    """One network, every scheme and every pass."""
+    texts = ("ptq", "qat", "dynamic_range", "float16", "int8_weights", "int4_weights", "prune:2:4+qat", "share+ptq")
+    rows = [row(place, case, text, parent, compressed(place, parent, text, epochs=2)) for text in texts]
+    params = compressed(place, parent, "low_rank:0.6+ptq", low_rank_by="params", epochs=2)
+    return (*rows, row(place, case, "low_rank:0.6 of the parameters, ptq", parent, params))
+
+
+def qat_v3(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
+    """Squeeze-excite and hard-swish in integers; tfmot's own registry refuses the network."""
+    ours = [row(place, case, text, parent, compressed(place, parent, text, epochs=3)) for text in ("qat", "ptq")]
+    data = place.data(PARENTS[parent].data)
+    refused = plain_qat(place.parent(parent), data, epochs=1, reporter=place.reporter)
+    note = refused if isinstance(refused, str) else "tfmot takes it"
+    return (dataclasses.replace(ours[0], note=f"{ours[0].note}; tfmot alone: {note}"), ours[1])
+
+
+def mixed(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
+    """A network whose channels have very different ranges: one of eight channels of each expansion is scaled up by 64
+    and its consumers down, which changes nothing in float32. Integers cannot hold both."""
+    from benchmarks.compression_plain import unbalanced
+
+    model, data = place.parent(parent), place.data(PARENTS[parent].data)
+    hard = unbalanced(model)
+    calibration, cost = representative_images(data.train), model_cost(model)
+    rows = []
+    for how, scheme in (("ptq", FULL_INTEGER), ("mixed", MIXED)):
+        if scheme == MIXED:
+            content = convert_mixed(hard, calibration, data.val, 0.003)[0].content
+        else:
+            content = convert(hard, scheme, calibration).content
+        found = Compressed(content, hard, cost, Invariants(), scheme)
+        rows.append(row(place, case, how, parent, found, "channels of unequal ranges"))
+    return tuple(rows)
+
+
+def large(place: Workplace, case: str) -> tuple[Row, ...]:
+    """VGG-16 and MobileNetV2 of ImageNet with random weights: bytes alone, no accuracy."""
+    rows = []
+    for name, sparsity, scheme in (("vgg16", 0.9, FULL_INTEGER), ("mobilenet_v2", 0.0, FULL_INTEGER)):
+        reset(SEED)
+        model = build(network(name, 224, 1000))
+        cost, before = model_cost(model), convert(model, FLOAT32).content
+        if sparsity:
+            _prune_at_once(model, sparsity)
+        images = np.random.default_rng(SEED).random((2, 224, 224, 3), np.float32)
+        images[0, 0, 0], images[-1, -1, -1] = 0, 1
+        content = convert(model, scheme, images).content
+        how = f"{name}, {100 * sparsity:.0f} % zeros, {scheme}"
+        sizes = (len(content), zipped_bytes(content), len(before))
+        rows.append(Row(case, how, cost.params, cost.macs, None, None, *sizes, "random weights"))
+    return tuple(rows)
+
+
+def _prune_at_once(model: keras.Model, sparsity: float) -> None:
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+            kernel = layer.kernel.numpy()
+            layer.kernel.assign(np.where(np.abs(kernel) < np.quantile(np.abs(kernel), sparsity), 0, kernel))
+
+
+CASES: dict[str, Callable[[Workplace], tuple[Row, ...]]] = {
+    "large": lambda place: large(place, "large"),
+    "pcqat_mobilenet": lambda place: pcqat(place, "pcqat_mobilenet", "mobilenet_250k"),
+    "endings": lambda place: endings(place, "endings", "mobilenet_250k"),
+    "mixed": lambda place: mixed(place, "mixed", "mobilenet_250k"),
+    "structured_fashion": lambda place: structured(place, "structured_fashion", "mobilenet_wide"),
+    "qat_v3": lambda place: qat_v3(place, "qat_v3", "mobilenet_v3"),
+    "pcqat_resnet8": lambda place: pcqat(place, "pcqat_resnet8", "resnet8"),
+    "structured_cifar": lambda place: structured(place, "structured_cifar", "resnet8_wide"),
+}

@@ -1,0 +1,53 @@
+"""Structured pruning: whole channels, and if wanted whole residual blocks, leave the network; an ordinary one stays.
+
+See compress.structured for how it is found out what depends on what, what matters least, and what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.keras_env import keras
+
+from compress.finetune import FineTune
+from compress.invariants import Invariants
+from compress.settings import StructuredSettings
+from compress.structured.ours import arch_text, blocks_of
+from compress.structured.prune import Pruned, pruned, shapes_of
+
+
+class StructuredPrune:
+    """The network at `fraction` of its cost. Several rounds are several passes, each of which looks anew."""
+
+    def __init__(self, settings: StructuredSettings) -> None:
+        self._settings = settings
+        self._shapes: dict[str, tuple[int, int, int]] = {}
+        self._removed: frozenset[tuple[int, int]] = frozenset()
+        self.report: Pruned | None = None  # what went; valid after `wrap`
+
+    def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
+        """The smaller network, to be trained as it is. (`earlier` is empty: nothing but its like comes before.)
+
+        Raises CandidateError if the fraction is out of reach.
+        """
+        smaller, self.report = pruned(model, self._settings, fine_tune)
+        self._shapes = shapes_of(smaller)
+        gone = {name for layers in self.report.blocks for name in layers}
+        self._removed = frozenset((i, j) for i, places in blocks_of(gone).items() for j in places)
+        return smaller
+
+    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
+        """None needed."""
+        return ()
+
+    def strip(self, wrapped: keras.Model) -> keras.Model:
+        """The trained network itself."""
+        return wrapped
+
+    def promises(self) -> Invariants:
+        """Nothing: what is gone cannot come back."""
+        return Invariants()
+
+    def arch(self, before: str) -> str:
+        """The text of the smaller network of ours; "" for another or if no text can say its widths."""
+        return arch_text(before, self._removed, self._shapes)
