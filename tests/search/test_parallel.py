@@ -179,9 +179,10 @@ def test_a_worker_that_is_killed_while_it_measures_stops_nobody_for_ever(script:
 
 
 SEARCH = """
-import sys
+import signal, sys
 from pathlib import Path
 from tests.search.known_answers import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 folder = Path(sys.argv[1])
 script = KnownAnswers(folder / "notes", sleep_s={name(C): 600.0, name(D): 600.0}, measured=eval(sys.argv[2]))
 search(script, (A, B, C, D, E, F), folder / "log")
