@@ -84,6 +84,14 @@ def write_docs(rows: Sequence[Row], path: Path = DOC) -> None:
     atomic_write_bytes(path, (before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after).encode())
 
 
+def pin(out: Path, factor: float) -> None:
+    """Raises UsageError if what is in the folder was made with another number of epochs."""
+    path = out / "settings.json"
+    if path.exists() and read_json(path)["epochs"] != factor:
+        raise UsageError(f"--out: {out} was made with --epochs={read_json(path)['epochs']:g}; name another folder")
+    atomic_write_json(path, {"epochs": factor})
+
+
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The checked options. Raises UsageError."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -106,6 +114,7 @@ def main() -> int:
         options = arguments()
         options.out.mkdir(parents=True, exist_ok=True)
         with locked(options.out):
+            pin(options.out, options.epochs)
             place = Workplace(options.out.resolve(), options.epochs, reporter)
             for name in options.only:
                 path = options.out / f"{name}.json"

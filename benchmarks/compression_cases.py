@@ -22,14 +22,15 @@ from compress.invariants import Invariants
 from compress.model_cost import ModelCost, model_cost
 from compress.recipe import CompressConfig, parse_recipe
 from compress.run import apply_pass
+from compress.settings import is_sparse_step
 from compress.storage import load_model, save_model
 from core.errors import UsageError
 from core.progress import Reporter
 from core.workspace import atomic_write_bytes, committed_directory
 from deploy.calibration import representative_images
+from deploy.conversion import convert_any
 from deploy.convert import convert
 from deploy.interpreter import predict
-from deploy.mixed_precision import convert_mixed
 from deploy.release import zipped_bytes
 from deploy.schemes import FLOAT32, FULL_INTEGER, MIXED
 from deploy.validate import validate
@@ -173,17 +174,25 @@ def compressed(place: Workplace, parent: str, text: str, **settings: object) -> 
         result = apply_pass(spec, model, promised, place.fine_tune(data, training, done), data.val)
         model, promised, cost = result.model, result.invariants, result.cost
     calibration = representative_images(data.train)
-    if recipe.scheme == MIXED:
-        content = convert_mixed(model, calibration, data.val, config.mixed_max_loss)[0].content
-    else:
-        content = convert(model, recipe.scheme, calibration).content
+    sparse = any(is_sparse_step(spec.label) for spec in recipe.passes)
+    val, max_loss = data.val.first(1000), config.mixed_max_loss
+    content = convert_any(model, recipe.scheme, calibration, val, max_loss, sparse=sparse).content
     return Compressed(content, model, cost, promised, recipe.scheme)
 
 
-def row(place: Workplace, case: str, how: str, parent: str, found: Compressed, note: str = "") -> Row:
-    """The figures of a compressed network; its promises are checked on the file's bytes."""
-    data, model = place.data(PARENTS[parent].data), place.parent(parent)
-    before = convert(model, FLOAT32).content
+def row(
+    place: Workplace,
+    case: str,
+    how: str,
+    parent: str,
+    found: Compressed,
+    note: str = "",
+    before: keras.Model | None = None,
+) -> Row:
+    """The figures of a compressed network beside those of `before`, by default its parent; its promises are checked on
+    the file's bytes."""
+    data = place.data(PARENTS[parent].data)
+    float_file = convert(before or place.parent(parent), FLOAT32).content
     path = place.folder / f"{case}-{how}.tflite".replace(" ", "_")
     atomic_write_bytes(path, found.content)
     checked = validate(path, found.model, data.test, found.scheme, found.promised)
@@ -194,11 +203,11 @@ def row(place: Workplace, case: str, how: str, parent: str, found: Compressed, n
         how=how,
         params=found.cost.params,
         macs=found.cost.macs,
-        float_accuracy=_accuracy(before, data),
+        float_accuracy=_accuracy(float_file, data),
         accuracy=checked.tflite_accuracy,
         size_bytes=len(found.content),
         zipped_bytes=zipped_bytes(found.content),
-        float_size_bytes=len(before),
+        float_size_bytes=len(float_file),
         note=note,
     )
 
@@ -275,12 +284,9 @@ def mixed(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
     calibration, cost = representative_images(data.train), model_cost(model)
     rows = []
     for how, scheme in (("ptq", FULL_INTEGER), ("mixed", MIXED)):
-        if scheme == MIXED:
-            content = convert_mixed(hard, calibration, data.val, 0.003)[0].content
-        else:
-            content = convert(hard, scheme, calibration).content
+        content = convert_any(hard, scheme, calibration, data.val.first(1000), 0.003).content
         found = Compressed(content, hard, cost, Invariants(), scheme)
-        rows.append(row(place, case, how, parent, found, "channels of unequal ranges"))
+        rows.append(row(place, case, how, parent, found, "channels of unequal ranges", hard))
     return tuple(rows)
 
 

@@ -16,6 +16,7 @@ FRACTION_RANGE = (0.05, 0.99)
 METRICS = ("macs", "params")
 IMPORTANCES = ("l1", "bn_gamma", "taylor", "random")
 LOW_RANK_BY = ("energy", "params")
+SPARSE = "sparse"
 SCOPES = ("layer", "global")
 SCHEDULES = ("polynomial", "constant")
 LARGEST_BLOCK = 64  # of an M:N pattern
@@ -122,15 +123,20 @@ class PassSpec:
         """A name for folders and reports, with the number in which two recipes of one configuration can differ."""
         settings = self.settings
         if isinstance(settings, StructuredSettings):
-            return f"structured{settings.fraction:.3g}"
+            return f"structured{settings.fraction:.6g}"
         if isinstance(settings, LowRankSettings):
             return f"low_rank{settings.number}"
         if isinstance(settings, PruneSettings):
-            word = "sparse" if settings.policy else "prune"
+            word = SPARSE if settings.policy else "prune"
             return f"{word}{settings.pattern.replace(':', 'of') or settings.final_sparsity}"
         if isinstance(settings, ClusterSettings):
             return f"cluster{settings.number_of_clusters}"
         return "qat" if isinstance(settings, QuantizeSettings) else self.name
+
+
+def is_sparse_step(label: str) -> bool:
+    """Whether a pass of that label prunes for sparse kernels."""
+    return label.startswith(SPARSE)
 
 
 def layer_values(where: str, texts: tuple[str, ...], low: float, high: float, *, whole: bool = False) -> LayerValues:

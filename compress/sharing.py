@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from core.keras_env import keras
 
@@ -26,17 +27,23 @@ class Group:
     blocks: tuple[tuple[str, ...], ...]
 
 
-def groups_of(model: keras.Model) -> tuple[Group, ...]:
+def groups_of(model: keras.Model, exclude: Sequence[str] = ()) -> tuple[Group, ...]:
     """The groups of two or more equal blocks that hold weights.
 
     In our networks (layers named s{stage}_b{block}_...) those of one stage; in others, runs of consecutive layers that
     are repeated at once. Equal are the settings and weights' shapes of all layers, and what they read of each other.
+    A block with a layer whose name matches one of the patterns of `exclude` is left out.
     """
     config = config_of(model)
     described = _Description(model, config)
     names = list(described.layers)
-    groups = (blocks for run in _our_blocks(names) or _repeats(described, names) for blocks in _equal(described, run))
+    found = (blocks for run in _our_blocks(names) or _repeats(described, names) for blocks in _equal(described, run))
+    groups = ([block for block in blocks if not _matches(block, exclude)] for blocks in found)
     return tuple(Group(tuple(blocks)) for blocks in groups if len(blocks) > 1 and described.can_be_shared(blocks[0]))
+
+
+def _matches(block: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in block for pattern in patterns)
 
 
 def with_shared(model: keras.Model, groups: Sequence[Group]) -> keras.Model:

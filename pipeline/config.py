@@ -122,6 +122,10 @@ class Config:
             raise bad_value("config.search.target", self.search.target, legal)
         if self.search.recipe is not None:
             self._check_joint(parse_template(self.search.recipe))
+        has_teacher = self.model.file is None and (self.teacher.network or self.teacher.file) is not None
+        if self.distill.features != "none" and not has_teacher and self.distill.teacher != "self":
+            legal = "'none' without a teacher (or config.distill.teacher = 'self')"
+            raise bad_value("config.distill.features", self.distill.features, legal)
         if self.model.file is not None and not self.compress.recipes:
             raise bad_value("config.compress.recipes", (), f"at least one recipe with {MODEL_FILE}")
 
@@ -132,6 +136,10 @@ class Config:
         if template.size > MAX_RECIPES:
             raise bad_value(where, self.search.recipe, f"at most {MAX_RECIPES} recipes, not {template.size}")
         for text in template.all():
+            if not text:
+                raise bad_value(
+                    where, self.search.recipe, "a recipe that is never empty: let it end in {ptq,qat} or the like"
+                )
             try:
                 parse_recipe(text, self.compress)
             except UsageError as error:

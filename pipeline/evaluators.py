@@ -21,16 +21,16 @@ from compress.invariants import Invariants
 from compress.model_cost import ModelCost, model_cost
 from compress.recipe import CompressConfig, parse_recipe
 from compress.run import apply_pass
+from compress.settings import is_sparse_step
 from core.errors import CandidateError, LitesmithError
 from core.progress import Reporter, SilentReporter
 from core.spec_io import content_id
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
-from deploy.convert import convert
+from deploy.conversion import convert_any
 from deploy.interpreter import predict
-from deploy.mixed_precision import convert_mixed
 from deploy.release import zipped_bytes
-from deploy.schemes import FULL_INTEGER, MIXED
+from deploy.schemes import FULL_INTEGER
 from pipeline.data import load
 from search.build import build
 from search.cost import cost
@@ -157,7 +157,8 @@ class TrainEvaluator:
 
     def _measured(self, model: keras.Model, candidate: Candidate, scheme: str) -> dict[str, float]:
         with self._phase("convert"):
-            content = self._converted(model, scheme)
+            sparse = any(is_sparse_step(part) for part in candidate.recipe.split("+"))
+            content = self._converted(model, scheme, sparse)
             path = self.scratch / f"{candidate.arch_id}.tflite"
             atomic_write_bytes(path, content)
         with self._phase("evaluate_int8"):
@@ -173,12 +174,10 @@ class TrainEvaluator:
             "latency_us": latency,
         }
 
-    def _converted(self, model: keras.Model, scheme: str) -> bytes:
+    def _converted(self, model: keras.Model, scheme: str, sparse: bool) -> bytes:
         calibration = representative_images(self.data.train, SEARCH_CALIBRATION_IMAGES)
-        if scheme == MIXED:
-            val = self.data.val.first(MIXED_IMAGES)
-            return convert_mixed(model, calibration, val, self.compress.mixed_max_loss)[0].content
-        return convert(model, scheme, calibration).content
+        val, max_loss = self.data.val.first(MIXED_IMAGES), self.compress.mixed_max_loss
+        return convert_any(model, scheme, calibration, val, max_loss, sparse=sparse).content
 
     def _latency_us(self, path: Path) -> float:
         target = resolve_target(self.config.target, self.bench, "config.search.target")

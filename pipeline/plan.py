@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,10 @@ class _Planner:
             tools = {} if kind == "data" else tool_versions()
             key = content_id((kind, VERSIONS[kind], tools, keyed or params, keys), length=12)
             self.stages[name] = Stage(name, kind, key, params, inputs)
+        elif self.stages[name].params != params:
+            raise UsageError(
+                f"config.compress.recipes: two recipes differ too little to tell their stages {name} apart"
+            )
         return name
 
 
@@ -282,12 +288,18 @@ def _plan_recipe(
         steps.append(spec.label)
         params = {"spec": spec, "train": config.compress.train_config(), "distill": config.distill, "seed": config.seed}
         inputs = tuple(dict.fromkeys((shared[0], node, *shared[1:])))
-        node = planner.add(f"w{winner}.{'-'.join(steps)}", "pass", params, inputs)
+        node = planner.add(f"w{winner}.{_joined(steps)}", "pass", params, inputs)
         if spec.name != "quantize":
             artifacts.append(ArtifactPlan(f"{node}.float32", winner, node, "float32", tuple(steps), ""))
     final = node if recipe.passes and recipe.passes[-1].name == "quantize" else f"{node}.{recipe.scheme}"
     artifacts.append(ArtifactPlan(final, winner, node, recipe.scheme, tuple(steps), recipe.name))
     return artifacts
+
+
+def _joined(steps: Sequence[str]) -> str:
+    """Steps as a name; a step that is repeated (rounds of structured pruning) is there once, with its number."""
+    runs = [(step, len(list(run))) for step, run in itertools.groupby(steps)]
+    return "-".join(step if count == 1 else f"{step}x{count}" for step, count in runs)
 
 
 def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, data: str) -> list[str]:

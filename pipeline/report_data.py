@@ -13,7 +13,7 @@ from core.values import Artifact, Measurement
 from core.workspace import AppendLog, read_json
 from pipeline.config import Config
 from pipeline.node import read_node
-from pipeline.plan import ArtifactPlan
+from pipeline.plan import FOUND, ArtifactPlan
 from search.trials import Trial
 
 
@@ -165,8 +165,14 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
     )
 
 
+def is_found(plan: ArtifactPlan) -> bool:
+    """Whether a joint search found the artifact's recipe."""
+    return plan.node.endswith(f".{FOUND}")
+
+
 def _file_name(config: Config, plan: ArtifactPlan) -> str:
     """RELEASE[-wN]-RECIPE.tflite; the winner's number only where there are several."""
     recipe = (plan.recipe or "-".join(plan.steps)).replace("+", "_").replace(":", "")
+    recipe = f"{FOUND}-{recipe}" if is_found(plan) else recipe
     winner = f"-w{plan.winner}" if config.search.num_winners > 1 else ""
     return f"{config.release.name}{winner}-{recipe}.tflite"

@@ -12,7 +12,7 @@ from core.spec_io import to_plain
 from core.values import Measurement
 from deploy.schemes import FLOAT32, FULL_INTEGER
 from pipeline.config import Config
-from pipeline.report_data import ArtifactReport, RunReport
+from pipeline.report_data import ArtifactReport, RunReport, is_found
 from search import pareto
 from search.front import hypervolume_share
 from search.objective import PARETO
@@ -124,6 +124,7 @@ def _best(artifacts: Iterator[ArtifactReport] | Sequence[ArtifactReport]) -> Art
 def label(report: RunReport, artifact: ArtifactReport) -> str:
     """A short name: the recipe; where there are several winners with the winner's number, as in the file's name."""
     recipe = artifact.plan.recipe or "+".join(artifact.plan.steps)
+    recipe = f"{recipe} (found)" if is_found(artifact.plan) else recipe
     return f"w{artifact.plan.winner} {recipe}" if len(report.winners) > 1 else recipe
 
 

@@ -178,16 +178,17 @@ class _Search:
     def _dispatch(self) -> str | None:
         """Gives the free workers something to do; the first suggestion whose result is known already, if any.
 
-        One network is never trained twice at once: a twin waits, and then has the result, or goes on from there.
+        One network is never trained twice at once: a twin waits, and then has the result, or goes on from there (with
+        more epochs, or with another recipe).
         """
         known = None
         for key, item in self._outstanding.items():
-            under_way = {self._outstanding[other].candidate.arch_id for other in self._running}
+            under_way = {self._outstanding[other].candidate.arch for other in self._running}
             if key in self._running:
                 continue
             if self._known(item) is not None:
                 known = known or key
-            elif len(self._running) < self._workers.num_workers and item.candidate.arch_id not in under_way:
+            elif len(self._running) < self._workers.num_workers and item.candidate.arch not in under_way:
                 self._workers.submit(key, item.candidate, item.suggestion.epochs)
                 self._running.add(key)
         return known

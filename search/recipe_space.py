@@ -85,7 +85,7 @@ def parse_template(text: str, where: str = WHERE) -> RecipeTemplate:
 
 def _part(match: re.Match[str]) -> RecipePart:
     if match["words"] is not None:
-        return RecipePart("scheme", tuple(match["words"].split(",")))
+        return RecipePart(match["words"].replace(",", "|"), tuple(match["words"].split(",")))
     word = match["word"]
     if match["settings"] is None:
         return RecipePart(word, (match[0],))

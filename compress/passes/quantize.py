@@ -172,7 +172,8 @@ def _activation_ranges(model: keras.Model, plan: QuantizePlan, images: ImageSet)
     extremes = []
     for start in range(0, min(len(images), CALIBRATION_IMAGES), CALIBRATION_BATCH):
         pixels = images.rgb(slice(start, start + CALIBRATION_BATCH))
-        extremes.append([value.numpy() for value in outputs(tf.cast(pixels, tf.float32) / 255.0, training=False)])
+        found = outputs(tf.cast(pixels, tf.float32) / 255.0, training=False)
+        extremes.append([value.numpy() for value in tf.nest.flatten(found)])  # one output is not a list
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, np.mean(extremes, axis=0), strict=True)}
 
 

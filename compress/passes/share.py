@@ -31,7 +31,8 @@ class Share:
       groups: the blocks that became one; filled by `wrap`.
     """
 
-    def __init__(self, settings: ShareSettings) -> None:  # nothing to set
+    def __init__(self, settings: ShareSettings) -> None:
+        self._settings = settings
         self.groups: tuple[Group, ...] = ()
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
@@ -39,7 +40,7 @@ class Share:
 
         Raises CandidateError if no two blocks are equal.
         """
-        self.groups = groups_of(model)
+        self.groups = groups_of(model, self._settings.exclude)
         if not self.groups:
             raise CandidateError("share: no two blocks of a stage have the same shapes")
         return _exchanged(with_shared(model, self.groups), _fixed)

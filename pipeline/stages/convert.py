@@ -6,23 +6,20 @@ import dataclasses
 
 import numpy as np
 
+from compress.settings import is_sparse_step
 from compress.storage import load_model
 from core.workspace import atomic_write_bytes, atomic_write_json
 from deploy.calibration import representative_images
-from deploy.convert import convert
+from deploy.conversion import convert_any
 from deploy.flatbuffer import artifact
 from deploy.interpreter import predict
 from deploy.metadata import write
-from deploy.mixed_precision import convert_mixed
 from deploy.release import zipped_bytes
-from deploy.schemes import MIXED
-from deploy.sparse import sparse_or_dense
 from pipeline.data import load
 from pipeline.node import read_node
 from pipeline.runner import Outcome, StageContext
 
 FILE = "model.tflite"
-SPARSE = "sparse"  # the first letters of the step that prunes for sparse kernels
 MIXED_IMAGES = 1000  # validation images on which layers are chosen to stay in float32
 
 
@@ -34,15 +31,13 @@ def run(context: StageContext) -> Outcome:
     record, model = read_node(node), load_model(node / "model")
     scheme = record.scheme or params["scheme"]
     calibration = representative_images(data.train)
-    if scheme == MIXED:
-        converted, fall_back = convert_mixed(model, calibration, data.val.first(MIXED_IMAGES), params["max_loss"])
-        atomic_write_json(context.out / "fall_back.json", fall_back)
-    else:
-        converted = convert(model, scheme, calibration)
-    if any(step.startswith(SPARSE) for step in record.steps or params["steps"]):
-        encoding = sparse_or_dense(model, scheme, calibration, converted.content)
-        converted = dataclasses.replace(converted, content=encoding.content)
-        atomic_write_json(context.out / "encoding.json", dataclasses.replace(encoding, content=b""))
+    sparse = any(is_sparse_step(step) for step in record.steps or params["steps"])
+    val = data.val.first(MIXED_IMAGES)
+    converted = convert_any(model, scheme, calibration, val, params.get("max_loss", 0.0), sparse=sparse)
+    if converted.fall_back is not None:
+        atomic_write_json(context.out / "fall_back.json", converted.fall_back)
+    if converted.encoding is not None:
+        atomic_write_json(context.out / "encoding.json", dataclasses.replace(converted.encoding, content=b""))
     path = context.out / FILE
     atomic_write_bytes(path, converted.content)
     if params["metadata"] is not None:

@@ -51,6 +51,13 @@ def test_equal_blocks_of_a_stage_are_found() -> None:
     ]
 
 
+def test_excluded_blocks_share_nothing() -> None:
+    groups = groups_of(network(), ("s0_b2_*",))
+    assert [[block[0] for block in group.blocks] for group in groups] == [["s1_b0_expand_conv", "s1_b2_expand_conv"]]
+    with pytest.raises(CandidateError, match="share: no two blocks"):
+        Share(ShareSettings(exclude=("*",))).wrap(network(), Invariants(), fine_tune(blob_images(8)))
+
+
 def test_shared_network_computes_what_equal_blocks_compute() -> None:
     """A network with the first block's weights copied into the others, and one that uses the first several times."""
     model = network()

@@ -53,16 +53,26 @@ def test_a_joint_search_ends_in_recipes_that_it_finds() -> None:
     assert keys["search"] != other["search"]  # its trials were compressed with other settings
 
 
+def test_rounds_have_short_names_and_near_recipes_are_told_apart_or_refused() -> None:
+    plan = _plan(compress=CompressConfig(recipes=("structured:0.5+ptq",), structured_rounds=20))
+    assert plan.artifacts[-1].node == "w0.structured0.965936x20"
+    both = _plan(compress=CompressConfig(recipes=("structured:0.5+ptq", "structured:0.5004+ptq")))
+    assert len({artifact.name for artifact in both.artifacts if artifact.recipe}) == 3
+    with pytest.raises(UsageError, match="differ too little"):
+        _plan(compress=CompressConfig(recipes=("structured:0.5+ptq", "structured:0.50000001+ptq")))
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
+        ("{none,prune}+{none,ptq}", "a recipe that is never empty"),
         ("cluster:{none,16}+prune:{none,0.5}+ptq", "'prune' cannot come after 'cluster'"),
         ("share+{ptq,qat}", "'qat' cannot come after 'share'"),
         ("prune:{none,1.5}+ptq", "prune:1.5"),
     ],
 )
 def test_an_illegal_recipe_of_a_joint_search_is_refused_at_once(text: str, named: str) -> None:
-    with pytest.raises(UsageError, match=r"^config.search.recipe: of its recipes one is illegal: ") as caught:
+    with pytest.raises(UsageError, match=r"^config.search.recipe: ") as caught:
         Config(search=SearchConfig(recipe=text))
     assert named in str(caught.value)
 
@@ -182,3 +192,12 @@ def test_a_command_runs_everything_that_its_stages_read() -> None:
         names = {stage.name for stage in plan.for_command(command)}
         for stage in plan.for_command(command):
             assert set(stage.inputs) <= names, (command, stage.name)
+
+
+def test_features_of_a_teacher_need_a_teacher() -> None:
+    features = DistillConfig(features="attention")
+    assert Config(distill=features).distill == features
+    assert Config(distill=dataclasses.replace(features, teacher="self"), teacher=TeacherConfig(network=None))
+    for changes in ({"teacher": TeacherConfig(network=None)}, {"model": ModelConfig(file="own.h5")}):
+        with pytest.raises(UsageError, match=r"^config\.distill\.features: 'attention'"):
+            Config(distill=features, **changes)

@@ -21,7 +21,7 @@ def test_template_lists_every_recipe_once() -> None:
 
 def test_genes_are_the_alternatives_and_none_leaves_a_part_out() -> None:
     template = parse_template(TEXT)
-    assert [path for path, _ in template.genes] == ["recipe/structured", "recipe/prune", "recipe/scheme"]
+    assert [path for path, _ in template.genes] == ["recipe/structured", "recipe/prune", "recipe/ptq|qat"]
     assert template.genes[1][1] == (NONE, "prune:0.5", "prune:0.75")
     assert template.fill((1, 0, 1)) == "structured:0.5+cluster:16+qat"
 
@@ -54,5 +54,5 @@ def test_candidates_differ_by_network_and_recipe() -> None:
     assert joint.recipe_of(second) == "cluster:16+qat"
     assert len({plain.identity(arch), joint.identity(first), joint.identity(second)}) == 3
     assert plain.recipe_of(arch) == ""
-    with pytest.raises(UsageError, match="recipe/scheme"):
+    with pytest.raises(UsageError, match=r"recipe/ptq\|qat"):
         joint.decode((*arch, 0, 0, 2))
