@@ -116,6 +116,7 @@ FUNCTIONS = {
     "Softplus": "softplus",
     "Tanh": "tanh",
 }
+NEUTRAL = {("Elu", "alpha"): 1.0}  # settings of these operations that leave the function what its name says
 FUNCTION_ARGUMENTS = ("name", "x", "features", "logits")
 MODEL_CLASSES = ("Functional", "Model", "Sequential")
 

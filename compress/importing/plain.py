@@ -21,6 +21,7 @@ from compress.importing.fields import (
     FUNCTION_ARGUMENTS,
     FUNCTIONS,
     MODEL_CLASSES,
+    NEUTRAL,
     RENAMED_FIELDS,
     REQUIRED,
     WITH_ACTIVATION,
@@ -212,6 +213,9 @@ def _arithmetic(layer: Json, calls: list[Call]) -> tuple[Json, list[Call]] | Non
     if function in FUNCTIONS:
         if len(call.args) != 1 or set(call.kwargs) - set(FUNCTION_ARGUMENTS):
             raise Refused(name, f"calls {function!r} with arguments that are not supported")
+        for key, value in layer["config"].items() if is_op else ():
+            if changes_outputs(key, value) and NEUTRAL.get((function, key)) != value:
+                raise Refused(name, f"calls {function!r} with {key} = {_short(value)}, which is not supported")
         plain: Json = {"class_name": "Activation", "config": {"name": name, "activation": FUNCTIONS[function]}}
         return plain, [Call(call.args, {})]
     x, y = _operands(call, name)

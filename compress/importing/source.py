@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,12 @@ MODEL_CLASSES = ("Functional", "Model", "Sequential")
 ARCHIVED_WEIGHTS = "model.weights.h5"
 METADATA_FILE = "keras_metadata.pb"
 FORMATS = "a .keras or .h5 model or a SavedModel folder"
-_DAMAGE = (OSError, KeyError, ValueError, RuntimeError, RecursionError, NotImplementedError, zipfile.BadZipFile)
+# What the readers of JSON, zip and HDF5 raise for files that are not what they say.
+_DAMAGE = (
+    *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+)
+MAX_JSON_BYTES = 100_000_000  # of an architecture; a thousand layers take less than one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,9 @@ def _architecture(path: Path) -> tuple[str, int, Any]:
 
 def _from_zip(path: Path) -> tuple[int, Any]:
     with zipfile.ZipFile(path) as archive:
+        for name in ("metadata.json", "config.json"):
+            if archive.getinfo(name).file_size > MAX_JSON_BYTES:
+                raise ValueError(f"{name} is larger than {MAX_JSON_BYTES} bytes")
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"{damaged} is damaged")
         version = str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
@@ -125,6 +134,8 @@ def _from_hdf5(path: Path) -> Any:
         text = file.attrs.get("model_config")
         if text is None:
             raise ValueError("it holds weights only, no architecture; save it with model.save(...)")
+        if str(file.attrs.get("keras_version", "")).startswith("3"):
+            raise UsageError("is an .h5 file of Keras 3, which is not supported; save it as .keras instead")
         if "model_weights" not in file:
             raise ValueError("it holds no weights")
         check_self_contained(file)

@@ -83,6 +83,12 @@ def code():
     )
 
 
+def bent():
+    """An operation with a setting that changes what it computes."""
+    image = keras.Input((SIDE, SIDE, 3))
+    return keras.Model(image, layers.Dense(CLASSES)(layers.Flatten()(keras.ops.elu(image - 0.5, alpha=0.3))))
+
+
 def mobilenet_v2():
     """keras.applications."""
     return keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=CLASSES)

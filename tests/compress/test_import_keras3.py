@@ -17,7 +17,7 @@ from compress.importing.load import load_user_model
 from core.errors import UsageError
 
 NUM_CLASSES, RESOLUTION = 4, 12
-SMALL = ("functional", "sequential", "unsupported", "code")
+SMALL = ("functional", "sequential", "unsupported", "code", "bent")
 LARGE = ("mobilenet_v2", "mobilenet_v3", "efficientnet")
 # float32 in two implementations of the same layers, up to a hundred deep; scores are of size 1.
 TOLERANCE = 1e-4
@@ -63,6 +63,11 @@ def test_outputs_are_those_of_keras3(directory: Path, name: str, probabilities: 
 def test_a_layer_that_tf_keras_does_not_have_is_named(directory: Path) -> None:
     with pytest.raises(UsageError, match=r"^--model: .*layer 'newer' \(RMSNormalization\).*nothing was run$"):
         load_user_model(directory / "unsupported.keras", 4, RESOLUTION, allow_custom=False, where="--model")
+
+
+def test_an_operation_with_a_setting_of_its_own_is_refused(directory: Path) -> None:
+    with pytest.raises(UsageError, match=r"calls 'Elu' with alpha = 0\.3"):
+        check_user_model(directory / "bent.keras", allow_custom=False, where="--model")
 
 
 @pytest.mark.parametrize("allow_custom", [False, True])

@@ -19,6 +19,7 @@ import pytest
 
 from compress.importing.check import check_user_model
 from compress.importing.load import load_user_model
+from compress.importing.source import MAX_JSON_BYTES
 from core.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -169,6 +170,26 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
             assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match="no file"):
         load(tmp_path / "absent.h5")
+
+
+def test_archives_that_are_not_what_they_say_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    for metadata in ("[]", " " * (MAX_JSON_BYTES + 1)):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("metadata.json", metadata)
+            archive.writestr("config.json", "{}")
+        with pytest.raises(UsageError, match=r"is not a whole \.keras") as caught:
+            check_user_model(path, allow_custom=False, where="--model")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_h5_file_of_keras3_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    keras.Sequential([keras.Input((12, 12, 3)), keras.layers.Flatten(), keras.layers.Dense(4)]).save(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = "3.15.1"
+    with pytest.raises(UsageError, match=r"is an \.h5 file of Keras 3, which is not supported; save it as \.keras"):
+        check_user_model(path, allow_custom=False, where="--model")
 
 
 def test_files_without_an_architecture_or_weights_are_refused(tmp_path: Path) -> None:
