@@ -3,7 +3,7 @@
 Command: python -m pipeline.main run --config=configs/demo.py --workdir=out/demo
 
 Wall time: 4 to 5 minutes on 2 cores of an AMD EPYC. Expected: 97.4 to 98.3 % of the 1,000 test images right as
-full-integer models, within half a point of their float parent; 1.9x to 2.2x smaller, and 2.7x to 4x smaller when
+full-integer models, within half a point of their float parent; about 2.8x smaller, and 2.8x to 4x smaller when
 zipped. Which network wins depends on the latencies measured, and so on the computer.
 """
 
