@@ -73,9 +73,9 @@ def _frontier(layer: str, rows: Options) -> list[_Step]:
 
 
 def _improving(rows: Options) -> Int64:
-    """The rows that have more energy than all smaller ones."""
+    """The rows that have more energy than all smaller ones; one without any is no approximation."""
     best = np.maximum.accumulate(rows.energy)
-    return np.flatnonzero(np.diff(best, prepend=-1.0) > 0)
+    return np.flatnonzero(np.diff(best, prepend=0.0) > 0)
 
 
 def _best_within(rows: Options, params: float) -> int:

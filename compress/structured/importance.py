@@ -154,7 +154,6 @@ def _changes(
     images = tf.cast(train.rgb(positions), tf.float32) / 255.0
     labels = tf.constant(train.labels[positions])
     targets = supervision.targets(images, labels)
-    view = getattr(supervision, "student_view", None)
     gates: dict[str, tf.Tensor] = {}
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
@@ -168,7 +167,7 @@ def _changes(
                 tape.watch(gates[layer.name])
             return value * (1.0 + gates[layer.name])
 
-        outputs = replay(model if view is None else view(model), images, run)
+        outputs = replay(model, images, run)
         loss = supervision.loss(targets, outputs) * len(positions)  # the sum over the images
     gradients = tape.gradient(loss, gates, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return {name: value.numpy().reshape(len(positions), -1).astype(np.float64) for name, value in gradients.items()}

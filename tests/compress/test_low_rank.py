@@ -237,3 +237,16 @@ def test_later_passes_take_the_factors() -> None:
         names = " ".join(layer.name for layer in wrapped.layers)
         assert all(f"_{name}" in names for name in ("square_u", "square_v", "pointwise_u", "pointwise_v"))
         assert np.isfinite(wrapped(pixels(model)).numpy()).all()
+
+
+def test_a_rank_without_any_energy_is_not_taken() -> None:
+    """Of this kernel the largest directions of each side alone have no common part."""
+    image = keras.Input((8, 8, 16))
+    x = L.Conv2D(16, 3, name="square", use_bias=False)(image)
+    model = keras.Model(image, L.Conv2D(64, 3, name="last")(x))
+    kernel = np.zeros((3, 3, 16, 16), np.float32)
+    kernel[1, 1, 0, 1] = kernel[0, 0, 0, 2] = 1.0
+    kernel[1, 1, 1, 0] = 1.2
+    model.get_layer("square").kernel.assign(kernel)
+    reports = by_name(factorize(model, LowRankSettings(0.5, "params"))[1])
+    assert reports["square"].energy == pytest.approx(1.0)
