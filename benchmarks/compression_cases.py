@@ -30,7 +30,7 @@ from core.workspace import atomic_write_bytes, committed_directory
 from deploy.calibration import representative_images
 from deploy.conversion import convert_any
 from deploy.convert import convert
-from deploy.interpreter import predict
+from deploy.interpreter import accuracy
 from deploy.release import zipped_bytes
 from deploy.schemes import FLOAT32, FULL_INTEGER, MIXED
 from deploy.validate import validate
@@ -203,17 +203,13 @@ def row(
         how=how,
         params=found.cost.params,
         macs=found.cost.macs,
-        float_accuracy=_accuracy(float_file, data),
+        float_accuracy=accuracy(float_file, data.test),
         accuracy=checked.tflite_accuracy,
         size_bytes=len(found.content),
         zipped_bytes=zipped_bytes(found.content),
         float_size_bytes=len(float_file),
         note=note,
     )
-
-
-def _accuracy(content: bytes, data: ImageData) -> float:
-    return float(np.mean(predict(content, data.test.rgb()).argmax(axis=1) == data.test.labels))
 
 
 def latency_ratio(place: Workplace, before: bytes, after: bytes) -> str:

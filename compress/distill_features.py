@@ -8,6 +8,7 @@ from __future__ import annotations
 from core.keras_env import keras, tf
 
 from compress.distill_config import ATTENTION, FITNET
+from compress.structured.graph import calls_of
 from core.errors import CandidateError, bad_value, one_of
 from search.keras_layers import PACKAGE
 
@@ -34,14 +35,13 @@ def feature_maps(model: keras.Model) -> dict[tuple[int, int], keras.KerasTensor]
     """
     found: dict[tuple[int, int], keras.KerasTensor] = {}
     has_kernel = False
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            has_kernel = has_kernel or any(len(weight.shape) > 1 for weight in node.layer.weights)
-            if not has_kernel or isinstance(node.layer, BORDERS):
-                continue
-            for output in tf.nest.flatten(node.outputs):
-                if len(output.shape) == 4 and output.shape[1] * output.shape[2] > 1:
-                    found[int(output.shape[1]), int(output.shape[2])] = output
+    for call in calls_of(model):
+        has_kernel = has_kernel or any(len(weight.shape) > 1 for weight in call.layer.weights)
+        if not has_kernel or isinstance(call.layer, BORDERS):
+            continue
+        for output in call.outputs:
+            if len(output.shape) == 4 and output.shape[1] * output.shape[2] > 1:
+                found[int(output.shape[1]), int(output.shape[2])] = output
     return dict(sorted(found.items(), reverse=True))
 
 

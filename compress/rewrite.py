@@ -15,6 +15,7 @@ from core.keras_env import keras
 import tensorflow_model_optimization as tfmot
 
 from compress.storage import assign_weights
+from compress.structured.graph import functional
 
 Config = dict[str, Any]
 # One use of a layer: its name, and the how manieth use it is.
@@ -26,9 +27,7 @@ def config_of(model: keras.Model) -> Config:
 
     They would be out of date in a changed network, where the calls build the layers.
     """
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-    config: Config = copy.deepcopy(model.get_config())
+    config: Config = copy.deepcopy(functional(model).get_config())
     for layer in config["layers"]:
         layer.pop("build_config", None)
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -153,6 +154,11 @@ def layer_values(where: str, texts: tuple[str, ...], low: float, high: float, *,
             raise bad_value(where, text, f"PATTERN=NUMBER with a {kind} from {low:g} to {high:g}")
         values.append((pattern, value))
     return tuple(values)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a layer's name matches one of the fnmatch patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def value_for(name: str, layers: LayerValues, default: float) -> float:

@@ -9,12 +9,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from core.keras_env import keras
 
 from compress.invariants import KERNEL_NAMES, short_name
 from compress.rewrite import Config, Use, config_of, layers_by_name, model_of, redirect, sources
+from compress.settings import matches
 from compress.storage import named_weights
 
 _OUR_BLOCK = re.compile(r"s(\d+)_b(\d+)_", re.ASCII)
@@ -38,12 +38,8 @@ def groups_of(model: keras.Model, exclude: Sequence[str] = ()) -> tuple[Group, .
     described = _Description(model, config)
     names = list(described.layers)
     found = (blocks for run in _our_blocks(names) or _repeats(described, names) for blocks in _equal(described, run))
-    groups = ([block for block in blocks if not _matches(block, exclude)] for blocks in found)
+    groups = ([block for block in blocks if not any(matches(name, exclude) for name in block)] for blocks in found)
     return tuple(Group(tuple(blocks)) for blocks in groups if len(blocks) > 1 and described.can_be_shared(blocks[0]))
-
-
-def _matches(block: Sequence[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in block for pattern in patterns)
 
 
 def with_shared(model: keras.Model, groups: Sequence[Group]) -> keras.Model:

@@ -14,6 +14,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from deploy.flatbuffer import operator_name
+
 _STEM_SHAPE = (3, 3, 3)  # height, width and input channels of the convolution with which a sparse network begins
 _AXES = 4
 
@@ -36,7 +38,7 @@ def pad_explicitly(model: Any) -> int:
 
 
 def _is_concerned(model: Any, graph: Any, operator: Any) -> bool:
-    name = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+    name = operator_name(model, operator)
     if name not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return False
     options = operator.builtinOptions

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from core.errors import UsageError, one_line
 from core.quiet import quiet_stderr
-from search.dataset import UInt8
+from search.dataset import ImageSet, UInt8
 
 
 def load_bytes(source: Path | str | bytes) -> tuple[bytes, str]:
@@ -56,6 +56,11 @@ def predict(source: Path | str | bytes, images: UInt8, num_threads: int = 1) -> 
         interpreter.invoke()
         raw[index] = interpreter.get_tensor(outputs["index"])[0]
     return _dequantized(raw, outputs["quantization"])
+
+
+def accuracy(source: Path | str | bytes, images: ImageSet) -> float:
+    """Top-1 accuracy of a .tflite, 0..1. Raises UsageError as `predict` does."""
+    return float(np.mean(predict(source, images.rgb()).argmax(axis=1) == images.labels))
 
 
 def as_input(images: UInt8, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

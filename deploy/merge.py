@@ -10,26 +10,19 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import flatbuffers
 import numpy as np
-import numpy.typing as npt
-from ai_edge_litert.tools import flatbuffer_utils
 
-FILE_IDENTIFIER = b"TFL3"
-# The schema's force_align of Buffer.data: some kernels read constants in vectors of 16 bytes.
-ALIGNMENT = 16
+from deploy.packing import packed, unpacked
+
 NO_BUFFER = 0  # by convention buffer 0 is empty; tensors without constant values point at it
 
 
 def merge_buffers(content: bytes) -> bytes:
     """The same model with each distinct constant stored once, and without buffers that nothing uses.
 
-    Tensors keep their order, names, types and quantization, so outputs are bit-equal. A model whose constants lie
-    outside the flatbuffer (files beyond 2 GB) is returned as it is. Merging again changes nothing.
+    Tensors keep their order, names, types and quantization, so outputs are bit-equal. Merging again changes nothing.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    if any(buffer.offset > 1 for buffer in model.buffers):
-        return content
+    model = unpacked(content)
     merge(model)
     return packed(model)
 
@@ -59,29 +52,9 @@ def merge(model: Any) -> None:
     model.buffers = kept
 
 
-def packed(model: Any) -> bytes:
-    """The file of a flatbuffer object, with the alignment of constants that the schema asks for.
-
-    (`flatbuffer_utils.convert_object_to_bytearray` aligns them to 4 bytes only.)
-    """
-    builder = _Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
-
-
 def constant_bytes(content: bytes) -> int:
     """Bytes of all buffers of a .tflite: what its constants take, without names, tables and padding."""
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    return sum(len(_bytes(buffer)) for buffer in model.buffers if buffer.data is not None)
-
-
-class _Builder(flatbuffers.Builder):
-    """Aligns the vectors of bytes, which the constants are."""
-
-    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:
-        if x.dtype == np.uint8:
-            self.Prep(ALIGNMENT, x.nbytes)
-        return int(super().CreateNumpyVector(x))
+    return sum(len(_bytes(buffer)) for buffer in unpacked(content).buffers if buffer.data is not None)
 
 
 def _bytes(buffer: Any) -> bytes:

@@ -202,13 +202,15 @@ class _Search:
         for name in sorted(sensitivity, key=lambda name: (-sensitivity[name], name)):
             if self._suffices(self._accuracy):
                 break
-            if self._float_macs(self.floats | {name}) <= self._max_float_macs:
-                self._take(self.floats | {name}, name, "float32")
+            more = self.floats | {name}
+            if self._float_macs(more) <= self._max_float_macs:
+                self._take(more, self._measured(more), name, "float32")
         if not self._suffices(self._accuracy):
             raise ConversionError(self._failure())
         for name in sorted(self.floats, key=lambda name: (sensitivity[name], name)):
-            if self._suffices(self._measured(self.floats - {name})):
-                self._take(self.floats - {name}, name, "int8")
+            fewer = self.floats - {name}
+            if self._suffices(accuracy := self._measured(fewer)):
+                self._take(fewer, accuracy, name, "int8")
         return MixedReport(
             float_accuracy=self._float_accuracy,
             int8_accuracy=int8_accuracy,
@@ -224,8 +226,8 @@ class _Search:
             steps=tuple(self._steps),
         )
 
-    def _take(self, floats: set[str], changed: str, precision: str) -> None:
-        self.floats, self._accuracy = floats, self._measured(floats)
+    def _take(self, floats: set[str], accuracy: float, changed: str, precision: str) -> None:
+        self.floats, self._accuracy = floats, accuracy
         layer = self._network.layers[changed]
         self._steps.append(PrecisionStep(layer, precision, self._float_macs(floats), self._accuracy))
 

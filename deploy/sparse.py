@@ -8,7 +8,6 @@ anywhere else the runtime widens it when it loads the file, and only bytes are s
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from deploy.convert import convert
 from deploy.errors import ConversionError
 from deploy.explicit_padding import pad_explicitly
 from deploy.packing import packed, unpacked
+from deploy.release import zipped_bytes
 from deploy.schemes import FLOAT16, FLOAT32, FULL_INTEGER
 from deploy.sparse_tensor import dense_values
 
@@ -107,11 +107,6 @@ def smaller(dense: bytes, sparse: bytes, name: str) -> Encoding:
         sparse_zipped_bytes=zipped_bytes(sparse),
         tensors=tensors,
     )
-
-
-def zipped_bytes(content: bytes) -> int:
-    """The size after deflate, which zip files and app packages use."""
-    return len(zlib.compress(content, 9))
 
 
 def sparse_tensors(content: bytes) -> tuple[SparseTensor, ...]:

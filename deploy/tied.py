@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
-from deploy.merge import merge, packed
+from deploy.flatbuffer import operator_name
+from deploy.merge import merge
+from deploy.packing import packed, unpacked
 
 # The weights of int8 operators are -127..127: kernels may multiply in pairs, which -128 * -128 would overflow.
 LARGEST = 127
@@ -43,7 +44,7 @@ def with_one_table(content: bytes) -> bytes:
     quantized per tensor, and they are taken as they are; by row, they are rounded again.) All equal constants are
     merged. A model without such a pair, or one where another operator depends on the scale, is only merged.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpacked(content)
     for graph in model.subgraphs:
         for gather in _operators(model, graph, "GATHER"):
             for dense in _operators(model, graph, "FULLY_CONNECTED"):
@@ -89,11 +90,7 @@ class _Followers:
 
 
 def _operators(model: Any, graph: Any, *names: str) -> list[Any]:
-    return [operator for operator in graph.operators if _name(model, operator) in names]
-
-
-def _name(model: Any, operator: Any) -> str:
-    return str(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
+    return [operator for operator in graph.operators if operator_name(model, operator) in names]
 
 
 def _table(model: Any, graph: Any, index: int) -> _Table | None:
@@ -128,7 +125,7 @@ def _followers(model: Any, graph: Any, table: Any) -> _Followers | None:
         index = waiting.pop()
         for operator in graph.operators:
             places = [place for place, item in enumerate(operator.inputs) if item == index]
-            name = _name(model, operator)
+            name = operator_name(model, operator)
             if not places or (index == start and name == "FULLY_CONNECTED" and places == [1]):
                 continue  # the tied layer itself is seen to by its weights
             if name in WITH_BIAS and places == [0]:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from core.keras_env import keras, reset
 
-import numpy as np
-
 from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
@@ -28,7 +26,7 @@ from core.spec_io import content_id
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
 from deploy.conversion import convert_any
-from deploy.interpreter import predict
+from deploy.interpreter import accuracy as tflite_accuracy
 from deploy.release import zipped_bytes
 from deploy.schemes import FULL_INTEGER
 from pipeline.data import load
@@ -162,8 +160,7 @@ class TrainEvaluator:
             path = self.scratch / f"{candidate.arch_id}.tflite"
             atomic_write_bytes(path, content)
         with self._phase("evaluate_int8"):
-            scores = predict(content, self.data.val.rgb())
-            int8_accuracy = float(np.mean(scores.argmax(axis=1) == self.data.val.labels))
+            int8_accuracy = tflite_accuracy(content, self.data.val)
         with self._phase("measure"):
             latency = self._latency_us(path)
         path.unlink()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.importing.weights import hard_sigmoid, hard_swish
+from compress.structured.graph import calls_of, filled
 from core.errors import UsageError
 from search.keras_layers import HardSigmoid, HardSwish, Swish
 
@@ -72,16 +73,15 @@ class _Rewriter:
     def graph(self, model: keras.Model, inputs: Sequence[Any], prefix: str) -> list[Any]:
         """The outputs of `model` on new inputs; `prefix` is put before names that are taken."""
         values = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            for node in model._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                args, kwargs = tf.nest.map_structure(lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs))
-                kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-                self._check_grey(node, args[0])
-                outputs = self._layer(node.layer, args, kwargs, prefix)
-                for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
-                    values[id(old)] = new
+        for call in calls_of(model):
+            node = call.node
+            if node.is_input:
+                continue
+            args, kwargs = filled((node.call_args, node.call_kwargs), values)
+            kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+            self._check_grey(node, args[0])
+            outputs = self._layer(call.layer, args, kwargs, prefix)
+            values |= {id(old): new for old, new in zip(call.outputs, tf.nest.flatten(outputs), strict=True)}
         return [values[id(output)] for output in model.outputs]
 
     def rescaled(self, x: Any, scale: Any, offset: Any, name: str) -> Any:
@@ -244,13 +244,12 @@ class _Weighted:
         return outputs
 
 
-def _count_calls(model: keras.Model, calls: Counter[int], times: int = 1) -> None:
-    """How often each plain layer is called, by the layer's id."""
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            if isinstance(node.layer, keras.Model):
-                _count_calls(node.layer, calls, times)
-            calls[id(node.layer)] += times
+def _count_calls(model: keras.Model, calls: Counter[int]) -> None:
+    """How often each layer is called, by its id; those of a nested model at each of its calls."""
+    for call in calls_of(model):
+        if isinstance(call.layer, keras.Model):
+            _count_calls(call.layer, calls)
+        calls[id(call.layer)] += 1
 
 
 def _legal_name(name: str) -> str:

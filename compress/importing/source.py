@@ -25,10 +25,10 @@ from google.protobuf import (  # type: ignore[import-untyped]
 )
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from compress.importing.fields import MODEL_CLASSES
 from core.errors import UsageError, one_line
 
 HDF5, KERAS_ZIP, SAVED_MODEL = "hdf5", "keras", "saved_model"
-MODEL_CLASSES = ("Functional", "Model", "Sequential")
 ARCHIVED_WEIGHTS = "model.weights.h5"
 METADATA_FILE = "keras_metadata.pb"
 FORMATS = "a .keras or .h5 model or a SavedModel folder"

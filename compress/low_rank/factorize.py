@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from core.keras_env import keras
@@ -20,7 +19,7 @@ from compress.low_rank.choose import by_energy, by_params
 from compress.low_rank.decompose import Float32, energy_kept, spatial_svd, svd, tucker2
 from compress.low_rank.options import Choice, Options, options_of, whole_of
 from compress.rewrite import config_of, model_of, replace_by_chain
-from compress.settings import LowRankSettings
+from compress.settings import LowRankSettings, matches
 from compress.storage import named_weights
 from core.errors import CandidateError
 
@@ -105,7 +104,7 @@ def with_factors(model: keras.Model, factors: Mapping[str, Sequence[Float32]]) -
 
 
 def _refusal(layer: keras.layers.Layer, exclude: Sequence[str]) -> str:
-    if any(fnmatchcase(layer.name, pattern) for pattern in exclude):
+    if matches(layer.name, exclude):
         return "excluded"
     if type(layer) not in (keras.layers.Dense, keras.layers.Conv2D):
         return f"{type(layer).__name__} has no low-rank form"

@@ -16,7 +16,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable, plain_name
-from compress.passes.kernels import chosen_layers
+from compress.passes.contract import compressible
 from compress.settings import ClusterSettings, value_for
 from core.errors import CandidateError
 
@@ -38,7 +38,7 @@ class Cluster:
         Raises CandidateError if there is nothing to cluster.
         """
         pruned = dict(earlier.sparsity)
-        chosen = chosen_layers(model, self._settings.exclude, depthwise=self._settings.depthwise)
+        chosen = compressible(model, self._settings.exclude, depthwise=self._settings.depthwise)
         if not chosen:
             raise CandidateError(f"{model.name}: there is nothing to cluster (no layer is left of those that may be)")
         default = self._settings.number_of_clusters

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Protocol
 
 from core.keras_env import keras
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants
+from compress.settings import matches
 
-# Depthwise kernels are left out: few weights, each of which matters.
+# Depthwise kernels only where they are asked for: few weights, each of which matters.
 COMPRESSIBLE = (keras.layers.Conv2D, keras.layers.Dense)
 
 
@@ -36,26 +36,41 @@ class CompressPass(Protocol):
         """What this pass adds to the invariants; valid after `wrap`."""
 
 
-class NetworkPass(CompressPass, Protocol):
-    """A pass that changes the network itself, not just its weights. It comes before all that do not."""
+class NetworkPass:
+    """What passes have in common that change the network itself, not just its weights. They come before all others.
+
+    What they return from `wrap` is trained as it is, and its shapes say all that there is to promise.
+    """
+
+    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
+        """None needed."""
+        return ()
+
+    def strip(self, wrapped: keras.Model) -> keras.Model:
+        """The trained network itself: nothing was wrapped."""
+        return wrapped
+
+    def promises(self) -> Invariants:
+        """Nothing of the weights' values."""
+        return Invariants()
 
     def arch(self, before: str) -> str:
         """The grammar's text of the network that `strip` returns, "" if there is none; valid after `wrap`.
 
         `before` is that of the network that `wrap` was given, "" if it had none.
         """
+        return ""
 
 
 def arch_after(compress_pass: CompressPass, before: str) -> str:
     """The grammar's text of the network after a pass."""
-    change = getattr(compress_pass, "arch", None)
-    return before if change is None else str(change(before))
+    return compress_pass.arch(before) if isinstance(compress_pass, NetworkPass) else before
 
 
-def compressible(model: keras.Model, exclude: Sequence[str]) -> list[keras.layers.Layer]:
-    """The Conv2D and Dense layers whose name matches no pattern of `exclude`."""
-    return [
-        layer
-        for layer in model.layers
-        if type(layer) in COMPRESSIBLE and not any(fnmatchcase(layer.name, pattern) for pattern in exclude)
-    ]
+def compressible(model: keras.Model, exclude: Sequence[str], *, depthwise: bool = False) -> list[keras.layers.Layer]:
+    """The Conv2D and Dense layers, and with `depthwise` the DepthwiseConv2D ones, that match no pattern of `exclude`.
+
+    In the model's order.
+    """
+    kinds = (*COMPRESSIBLE, keras.layers.DepthwiseConv2D) if depthwise else COMPRESSIBLE
+    return [layer for layer in model.layers if type(layer) in kinds and not matches(layer.name, exclude)]

@@ -16,7 +16,7 @@ import tensorflow_model_optimization as tfmot
 from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable
 from compress.one_shot import analyse
-from compress.passes.kernels import chosen_layers
+from compress.passes.contract import compressible
 from compress.sensitivity import allocate
 from compress.settings import PruneSettings, parse_pattern, value_for
 from compress.xnnpack import LEAST_SPARSITY, sparse_layers
@@ -100,7 +100,7 @@ def layer_sparsities(model: keras.Model, settings: PruneSettings, images: ImageS
 
 
 def _prunable(model: keras.Model, settings: PruneSettings) -> list[keras.layers.Layer]:
-    layers = chosen_layers(model, settings.exclude, depthwise=settings.depthwise)
+    layers = compressible(model, settings.exclude, depthwise=settings.depthwise)
     if settings.policy:
         if settings.final_sparsity < LEAST_SPARSITY:
             found = f"final_sparsity {settings.final_sparsity:g} is below 2/3"

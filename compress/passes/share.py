@@ -12,20 +12,21 @@ on a MobileNetV2-style network (106,122 -> 49,674 parameters, 8,000 images of Fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from core.keras_env import keras, tf
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants
+from compress.passes.contract import NetworkPass
 from compress.settings import ShareSettings
 from compress.sharing import Group, groups_of, with_shared
 from compress.storage import assign_weights, named_weights
 from core.errors import CandidateError
 
 
-class Share:
-    """Equal blocks of a stage use the layers of the first.
+class Share(NetworkPass):
+    """Equal blocks of a stage use the layers of the first; the grammar has no word for a block that is used again.
 
     Attributes:
       groups: the blocks that became one; filled by `wrap`.
@@ -45,21 +46,9 @@ class Share:
             raise CandidateError("share: no two blocks of a stage have the same shapes")
         return _exchanged(with_shared(model, self.groups), _fixed)
 
-    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
-        """None needed."""
-        return ()
-
     def strip(self, wrapped: keras.Model) -> keras.Model:
         """The trained network with plain batch normalizations."""
         return _exchanged(wrapped, _plain)
-
-    def promises(self) -> Invariants:
-        """Nothing: that layers are one is a matter of the network, not of values."""
-        return Invariants()
-
-    def arch(self, before: str) -> str:
-        """No text: the grammar has no word for a block that is used again."""
-        return ""
 
 
 class FixedNormalization(keras.layers.BatchNormalization):

@@ -5,18 +5,17 @@ See compress.structured for how it is found out what depends on what, what matte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from core.keras_env import keras
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants
+from compress.passes.contract import NetworkPass
 from compress.settings import StructuredSettings
 from compress.structured.ours import arch_text, blocks_of
 from compress.structured.prune import Pruned, pruned, shapes_of
 
 
-class StructuredPrune:
+class StructuredPrune(NetworkPass):
     """The network at `fraction` of its cost. Several rounds are several passes, each of which looks anew."""
 
     def __init__(self, settings: StructuredSettings) -> None:
@@ -35,18 +34,6 @@ class StructuredPrune:
         gone = {name for layers in self.report.blocks for name in layers}
         self._removed = frozenset((i, j) for i, places in blocks_of(gone).items() for j in places)
         return smaller
-
-    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
-        """None needed."""
-        return ()
-
-    def strip(self, wrapped: keras.Model) -> keras.Model:
-        """The trained network itself."""
-        return wrapped
-
-    def promises(self) -> Invariants:
-        """Nothing: what is gone cannot come back."""
-        return Invariants()
 
     def arch(self, before: str) -> str:
         """The text of the smaller network of ours; "" for another or if no text can say its widths."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from core.keras_env import keras, tf
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from compress.invariants import short_name
 from compress.model_cost import KERNELS, positions_of
+from compress.settings import matches
 from compress.structured.graph import Call, calls_of
 from compress.structured.labels import Labels, LabelSets
 from compress.structured.rules import PRODUCERS, freezing, is_sized, rule_of
@@ -105,6 +105,7 @@ class _Walk:
         self._gates: set[str] = set()
 
     def visit(self, call: Call) -> None:
+        """Follows the channels through one call; those of its inputs are known."""
         name = call.layer.name
         inputs = tuple(self.values[id(tensor)] for tensor in call.inputs)
         before = self._known.get(name)
@@ -117,13 +118,14 @@ class _Walk:
                 outputs, axes = freezing(self.labels, call, inputs)
             before = self._known.setdefault(name, _Layer(call.layer, inputs, outputs, axes))
         before.positions += positions_of(call)
-        if any(fnmatchcase(name, pattern) for pattern in self._exclude):
+        if matches(name, self._exclude):
             self._freeze_all(outputs)
         for tensor, labels in zip(call.outputs, outputs, strict=True):
             self.values[id(tensor)] = labels
         self._follow_sources(call)
 
     def result(self) -> Channels:
+        """What is known when all calls have been visited."""
         classes, frozen = self.labels.classes()
         layers = {name: _as_classes(layer, classes) for name, layer in self._known.items()}
         producers = tuple(name for name, known in self._known.items() if type(known.layer) in PRODUCERS)

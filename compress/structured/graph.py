@@ -57,12 +57,12 @@ def replay(model: keras.Model, images: tf.Tensor, run: Callable[..., Any]) -> An
         if call.node.is_input:
             values[id(call.outputs[0])] = images
             continue
-        args, kwargs = _filled((call.node.call_args, call.node.call_kwargs), values)
+        args, kwargs = filled((call.node.call_args, call.node.call_kwargs), values)
         found = tf.nest.flatten(run(call.layer, *args, **kwargs))
         values |= {id(key): value for key, value in zip(call.outputs, found, strict=True)}
-    return _filled(model.output, values)
+    return filled(model.output, values)
 
 
-def _filled(structure: Any, values: dict[int, Any]) -> Any:
-    """A structure with values in the places of symbolic tensors."""
+def filled(structure: Any, values: dict[int, Any]) -> Any:
+    """A structure, such as a call's arguments, with values by id in the places of symbolic tensors."""
     return tf.nest.map_structure(lambda item: values.get(id(item), item), structure)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from core.keras_env import keras, tf
 
 from compress.rewrite import Use
+from compress.settings import matches
 from compress.structured.channels import Channels
 from compress.structured.graph import Call, calls_of
 
@@ -43,7 +43,7 @@ def residual_blocks(model: keras.Model, channels: Channels, exclude: Iterable[st
             for source, end in (call.inputs, call.inputs[::-1]):
                 branch = graph.branch(id(source), id(end))
                 names = tuple(dict.fromkeys(each.layer.name for each in branch))
-                if branch and graph.is_private(branch, call) and not _is_excluded(names, patterns):
+                if branch and graph.is_private(branch, call) and not any(matches(name, patterns) for name in names):
                     blocks.append(_block(graph, call, source, end, names, channels))
                     break
     return tuple(blocks)
@@ -61,10 +61,6 @@ def _block(
         begins=channels.sources[before.layer.name],
         after=graph.repeated_activation(before, call),
     )
-
-
-def _is_excluded(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 class _Graph:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from compress.settings import is_sparse_step
 from compress.storage import load_model
 from core.workspace import atomic_write_bytes, atomic_write_json
 from deploy.calibration import representative_images
 from deploy.conversion import convert_any
 from deploy.flatbuffer import artifact
-from deploy.interpreter import predict
+from deploy.interpreter import accuracy
 from deploy.metadata import write
 from deploy.release import zipped_bytes
 from pipeline.data import load
@@ -47,7 +45,7 @@ def run(context: StageContext) -> Outcome:
     content = path.read_bytes()
     made = dataclasses.replace(artifact(path, scheme, parents=(node.name,)), path=FILE)
     zipped = zipped_bytes(content)
-    val_accuracy = float(np.mean(predict(content, data.val.rgb()).argmax(axis=1) == data.val.labels))
+    val_accuracy = accuracy(content, data.val)
     found = {"artifact": made, "zipped_bytes": zipped, "path": converted.path, "val_accuracy": val_accuracy}
     atomic_write_json(context.out / "artifact.json", found)
     return Outcome(f"{scheme}: {len(content) / 1000:.1f} kB, {zipped / 1000:.1f} kB zipped ({converted.path} path)")

@@ -27,7 +27,7 @@ from deploy.validate import validate
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.build import build
 from search.dataset import ImageSet
-from search.grammar import to_text
+from search.grammar import from_text, to_text
 from tests.compress.nets import NUM_CLASSES, RESOLUTION, blob_images, fine_tune
 
 # With the numbers that suit a network of 5,000 weights; `prune` is there twice, for single weights and for patterns.
@@ -111,8 +111,6 @@ def made(text: str) -> tuple[keras.Model, Invariants, str]:
 def assert_order_holds(text: str, folder: Path) -> None:
     model, promised, arch = made(text)
     if arch and not text.endswith("qat"):
-        from search.grammar import from_text
-
         assert build(from_text(arch)).count_params() == model.count_params(), "the text is another network's"
     scheme = FULL_INTEGER if "sparse" not in text else "float16"
     content = convert(model, scheme, representative_images(images())).content

@@ -11,7 +11,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from deploy.convert import convert
 from deploy.interpreter import open_interpreter, predict
-from deploy.merge import ALIGNMENT, constant_bytes, merge_buffers
+from deploy.merge import constant_bytes, merge_buffers
+from deploy.packing import ALIGNMENT
 from tests.deploy.conftest import SHARED_MODELS, small_network
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 3)).astype(np.uint8)
