@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Protocol
 
 from core.errors import LitesmithError
-from core.values import Target
+from core.values import OpTime, Target
 
 # A slow network stops here, before its `runs`: 5 processes of a 1 s network must not take 17 minutes.
 MAX_SESSION_SECONDS = 60.0
 
 
 class MeasurementError(LitesmithError):
-    """A model that could not be measured on a target: it crashed, hung or failed while running."""
+    """A model that could not be measured on a target: it crashed, hung or failed while running.
+
+    `transient`: the way to the target failed, not the model; the protocol tries again.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +40,64 @@ class SessionPlan:
     runs: int
     min_seconds: float
     max_seconds: float = MAX_SESSION_SECONDS
+    profile: bool = False
+
+
+# Of concerns, the gravest first.
+FELL_BACK, THROTTLED, NOISY = KINDS = ("fell back to CPU", "throttled", "noisy")
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """Why a figure should not be trusted: `kind` is the word the verdict begins with ("noisy", "fell back to CPU")."""
+    """Why a figure should not be trusted: `kind` is what the verdict begins with, one of KINDS."""
 
     kind: str
     reason: str
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"no kind of concern: {self.kind!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """The target just before a measurement."""
+    """The target just before or after a measurement.
+
+    `wait_for` says why measuring should wait ("thermal status 2 (moderate)"), "" if it need not; if waiting is in vain,
+    or the reason comes up during the sessions, it becomes a concern of kind `wait_kind`. `concerns` are what waiting
+    does not mend.
+    """
 
     conditions: dict[str, str]
     concerns: tuple[Concern, ...] = ()
+    wait_for: str = ""
+    wait_kind: str = THROTTLED
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a tool that keeps the single durations to itself tells of its timed runs.
+
+    `center` is "median", or "mean" for a build that prints no median (`median_us` is the mean then); `p95_us` is None
+    where the build prints none.
+    """
+
+    runs: int
+    median_us: float
+    mean_us: float
+    min_us: float
+    max_us: float
+    p95_us: float | None = None
+    center: str = "median"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """What one fresh process measured.
 
-    `durations_ns` holds every timed invocation in order. `cpu_share` is CPU time by wall time of the timed part for a
-    single-threaded session (near 1 when the process had its core to itself), else None.
+    `durations_ns` holds every timed invocation in order; it is empty where the tool gives a `summary` only. `cpu_share`
+    is CPU time by wall time of the timed part for a single-threaded session (near 1 when the process had its core to
+    itself), else None. `ops` is there if a profile was asked for.
     """
 
     durations_ns: tuple[int, ...]
@@ -64,10 +105,13 @@ class Session:
     cpu_share: float | None = None
     conditions: dict[str, str] = field(default_factory=dict)
     concerns: tuple[Concern, ...] = ()
+    summary: Summary | None = None
+    ops: tuple[OpTime, ...] = ()
 
 
 class Runner(Protocol):
-    """Measures on one kind of target; android_bench.runners.RUNNERS lists the implementations."""
+    """Measures on one kind of target. android_bench.runners.RUNNERS lists a function for each kind that makes one:
+    `make(target: Target, connections: android_bench.connections.Connections) -> Runner`."""
 
     @property
     def tool(self) -> str:
@@ -77,10 +121,11 @@ class Runner(Protocol):
         """Keeps other measurements off the target while the block runs; waits for its turn."""
 
     def state(self, target: Target) -> TargetState:
-        """The target's condition now, with what speaks against measuring."""
+        """The target's condition now, with what speaks against measuring. Called before and after the sessions."""
 
     def run(self, model_path: Path, target: Target, plan: SessionPlan) -> Session:
-        """One session in a fresh process.
+        """One session in a fresh process; with `plan.profile` the session's `ops` are filled where the tool can, and
+        its durations are not to be used, since profiling costs time.
 
         Raises UsageError for a model that the target's runtime refuses, MeasurementError if it fails otherwise.
         """

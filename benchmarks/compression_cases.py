@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from core.keras_env import keras, reset
 
@@ -17,6 +19,8 @@ import numpy as np
 from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from benchmarks.compression_plain import plain_pcqat, plain_qat
+from compress.distill import distillation_supervision
+from compress.distill_config import DistillConfig
 from compress.finetune import FineTune
 from compress.invariants import Invariants
 from compress.model_cost import ModelCost, model_cost
@@ -26,7 +30,8 @@ from compress.settings import is_sparse_step
 from compress.storage import load_model, save_model
 from core.errors import UsageError
 from core.progress import Reporter
-from core.workspace import atomic_write_bytes, committed_directory
+from core.spec_io import from_plain
+from core.workspace import atomic_write_bytes, atomic_write_json, committed_directory, read_json
 from deploy.calibration import representative_images
 from deploy.conversion import convert_any
 from deploy.convert import convert
@@ -44,6 +49,9 @@ from search.train import fit, labels_supervision
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SEED = 1
 LATENCY_ROUNDS = 5
+IMPORTANCES = ("l1", "random")
+STRUCTURED_EPOCHS = 3  # after each of two rounds
+LATENCY_PIXELS = 112  # on which networks for 28 or 32 pixels take more than a millisecond
 LATENCY = BenchConfig(processes=1)
 
 
@@ -79,7 +87,6 @@ PARENTS = {
     "resnet8": Parent("resnet8", 1.0, "cifar10_jpeg", 20),
     "mobilenet_250k": Parent("mobilenet_v2_small", 1.5, "fashion_mnist", 10),
     "resnet8_wide": Parent("resnet8", 2.0, "cifar10_jpeg", 8),
-    "mobilenet_wide": Parent("mobilenet_v2_small", 3.0, "fashion_mnist", 6),
     "mobilenet_v3": Parent("mobilenet_v3_small", 0.5, "fashion_mnist", 8),
 }
 
@@ -138,11 +145,16 @@ class Workplace:
                 save_model(model, out)
         return load_model(folder)
 
-    def fine_tune(self, data: ImageData, config: TrainConfig, checkpoint: str) -> FineTune:
-        """The fine-tuning of one pass."""
+    def fine_tune(
+        self, data: ImageData, config: TrainConfig, checkpoint: str, teacher: keras.Model | None = None
+    ) -> FineTune:
+        """The fine-tuning of one pass, by the labels or by a teacher too."""
+        classes, distill = data.num_classes, DistillConfig()
         return FineTune(
             train=data.train,
-            supervision=labels_supervision(data.num_classes),
+            supervision=labels_supervision(classes)
+            if teacher is None
+            else distillation_supervision(teacher, classes, distill.temperature, distill.alpha),
             config=config,
             augment=data.augment,
             seed=SEED,
@@ -162,16 +174,17 @@ class Compressed:
     scheme: str
 
 
-def compressed(place: Workplace, parent: str, text: str, **settings: object) -> Compressed:
-    """What a recipe makes of a parent."""
+def compressed(place: Workplace, parent: str, text: str, *, teaches: bool = False, **settings: Any) -> Compressed:
+    """What a recipe makes of a parent, which may teach what it becomes."""
     data, model = place.data(PARENTS[parent].data), place.parent(parent)
-    config = CompressConfig(recipes=(), **settings)  # type: ignore[arg-type]
+    config = CompressConfig(recipes=(), **settings)
     recipe, training = parse_recipe(text, config), config.train_config()
     training = dataclasses.replace(training, epochs=place.epochs(training.epochs))
-    promised, cost, done = Invariants(), model_cost(model), parent
+    promised, cost, done = Invariants(), model_cost(model), f"{parent}-taught" if teaches else parent
+    teacher = place.parent(parent) if teaches else None
     for spec in recipe.passes:
         done = f"{done}-{spec.label}-{getattr(spec.settings, 'importance', '')}"
-        result = apply_pass(spec, model, promised, place.fine_tune(data, training, done), data.val)
+        result = apply_pass(spec, model, promised, place.fine_tune(data, training, done, teacher), data.val)
         model, promised, cost = result.model, result.invariants, result.cost
     calibration = representative_images(data.train)
     sparse = any(is_sparse_step(spec.label) for spec in recipe.passes)
@@ -212,58 +225,99 @@ def row(
     )
 
 
-def latency_ratio(place: Workplace, before: bytes, after: bytes) -> str:
-    """Medians of both on this computer, measured in turn, and the median of the rounds' ratios."""
+def kept(place: Workplace, case: str, how: str, make: Callable[[], Row]) -> Row:
+    """A row that was finished before, else a new one."""
+    path = place.folder / "rows" / f"{case}-{how}.json".replace(" ", "_")
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        atomic_write_json(path, make())
+    return from_plain(Row, read_json(path), str(path))
+
+
+def latency_ratio(place: Workplace, before: keras.Model, after: keras.Model) -> str:
+    """Medians of both in float32 on images of LATENCY_PIXELS, measured in turn, and the median of the rounds' ratios.
+
+    The networks are convolutional up to their global pooling: with larger images they are the same, and long enough to
+    be measured.
+    """
     paths = [place.folder / f"latency-{name}.tflite" for name in ("before", "after")]
-    for path, content in zip(paths, (before, after), strict=True):
-        atomic_write_bytes(path, content)
+    for path, model in zip(paths, (before, after), strict=True):
+        atomic_write_bytes(path, convert(enlarged(model, LATENCY_PIXELS), FLOAT32).content)
     rounds = [[search_latency_us(path, LATENCY) for path in paths] for _ in range(LATENCY_ROUNDS)]
     ratio = statistics.median(new / old for old, new in rounds)
     medians = [statistics.median(column) / 1000 for column in zip(*rounds, strict=True)]
-    return f"host {ratio:.2f}x ({medians[0]:.2f} -> {medians[1]:.2f} ms, 1 thread)"
+    pixels = f"{LATENCY_PIXELS}x{LATENCY_PIXELS}"
+    return f"host {ratio:.2f}x ({medians[0]:.2f} -> {medians[1]:.2f} ms in float32 on {pixels} pixels, 1 thread)"
+
+
+def enlarged(model: keras.Model, pixels: int) -> keras.Model:
+    """The same network with the same weights for images of another size."""
+    config = model.get_config()
+    for layer in config["layers"]:
+        if layer["class_name"] == "InputLayer":
+            layer["config"]["batch_input_shape"] = (None, pixels, pixels, 3)
+    result = keras.Model.from_config(config)
+    result.set_weights(model.get_weights())
+    return result
 
 
 def pcqat(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
-    """Prune, cluster, quantization-aware training: ours with depthwise kernels, and tfmot's guides."""
-    settings = {"final_sparsity": 0.78, "number_of_clusters": 16, "epochs": 4}
-    ours = compressed(
-        place, parent, "pcqat", prune_scope="global", prune_depthwise=True, cluster_depthwise=True, **settings
-    )
-    data = place.data(PARENTS[parent].data)
-    plain = plain_pcqat(
-        place.parent(parent), data, sparsity=0.78, clusters=16, epochs=place.epochs(4), reporter=place.reporter
-    )
-    cost = model_cost(place.parent(parent))
-    return (
-        row(place, case, "litesmith pcqat", parent, ours),
-        row(place, case, "tfmot pcqat", parent, Compressed(*plain, cost, Invariants(), FULL_INTEGER)),
-    )
+    """Prune, cluster, quantization-aware training: ours with depthwise kernels and taught by the float network, and
+    tfmot's as its guides show it."""
+    sparsity, clusters, epochs = 0.75, 16, 5
+    settings: dict[str, Any] = {"final_sparsity": sparsity, "number_of_clusters": clusters, "epochs": epochs}
+
+    def ours() -> Row:
+        depthwise = {"prune_depthwise": True, "cluster_depthwise": True}
+        found = compressed(place, parent, "pcqat", teaches=True, prune_scope="global", **depthwise, **settings)
+        return row(place, case, "litesmith pcqat", parent, found)
+
+    def theirs() -> Row:
+        data, model = place.data(PARENTS[parent].data), place.parent(parent)
+        options: dict[str, Any] = {"sparsity": sparsity, "clusters": clusters, "epochs": place.epochs(epochs)}
+        plain = plain_pcqat(model, data, reporter=place.reporter, **options)
+        found = Compressed(*plain, model_cost(model), Invariants(), FULL_INTEGER)
+        return row(place, case, "tfmot pcqat", parent, found)
+
+    return kept(place, case, "ours", ours), kept(place, case, "plain", theirs)
 
 
 def structured(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
     """Half of the multiply-accumulates, by importance and at random, as float32: the gain that is the network's."""
-    before = convert(place.parent(parent), FLOAT32).content
-    rows = []
-    for importance in ("taylor", "bn_gamma", "l1", "random"):
-        found = compressed(
-            place, parent, "structured:0.5", structured_importance=importance, structured_rounds=2, epochs=3
-        )
-        note = latency_ratio(place, before, found.content) if importance == "taylor" else ""
-        rows.append(row(place, case, f"structured:0.5, {importance}", parent, found, note))
-    return tuple(rows)
+
+    def made(importance: str) -> Row:
+        settings: dict[str, Any] = {
+            "structured_importance": importance,
+            "structured_rounds": 2,
+            "channel_multiple": 16,  # of the kernels of AVX-512, which this computer has
+            "epochs": STRUCTURED_EPOCHS,
+        }
+        found = compressed(place, parent, "structured:0.5", **settings)
+        note = "" if importance == "random" else latency_ratio(place, place.parent(parent), found.model)
+        return row(place, case, f"structured:0.5, {importance}", parent, found, note)
+
+    return tuple(kept(place, case, importance, partial(made, importance)) for importance in IMPORTANCES)
 
 
 def endings(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
     """One network, every scheme and every pass."""
+
+    def made(text: str, **settings: Any) -> Row:
+        return row(place, case, text, parent, compressed(place, parent, text, epochs=2, **settings))
+
     texts = ("ptq", "qat", "dynamic_range", "float16", "int8_weights", "int4_weights", "prune:2:4+qat", "share+ptq")
-    rows = [row(place, case, text, parent, compressed(place, parent, text, epochs=2)) for text in texts]
-    params = compressed(place, parent, "low_rank:0.6+ptq", low_rank_by="params", epochs=2)
-    return (*rows, row(place, case, "low_rank:0.6 of the parameters, ptq", parent, params))
+    rows = [kept(place, case, text, partial(made, text)) for text in texts]
+    low_rank = "low_rank:0.6+ptq"
+    return (*rows, kept(place, case, low_rank, partial(made, low_rank, low_rank_by="params")))
 
 
 def qat_v3(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
     """Squeeze-excite and hard-swish in integers; tfmot's own registry refuses the network."""
-    ours = [row(place, case, text, parent, compressed(place, parent, text, epochs=3)) for text in ("qat", "ptq")]
+
+    def made(text: str) -> Row:
+        return row(place, case, text, parent, compressed(place, parent, text, epochs=3))
+
+    ours = [kept(place, case, text, partial(made, text)) for text in ("qat", "ptq")]
     data = place.data(PARENTS[parent].data)
     refused = plain_qat(place.parent(parent), data, epochs=1, reporter=place.reporter)
     note = refused if isinstance(refused, str) else "tfmot takes it"
@@ -316,7 +370,7 @@ CASES: dict[str, Callable[[Workplace], tuple[Row, ...]]] = {
     "pcqat_mobilenet": lambda place: pcqat(place, "pcqat_mobilenet", "mobilenet_250k"),
     "endings": lambda place: endings(place, "endings", "mobilenet_250k"),
     "mixed": lambda place: mixed(place, "mixed", "mobilenet_250k"),
-    "structured_fashion": lambda place: structured(place, "structured_fashion", "mobilenet_wide"),
+    "structured_fashion": lambda place: structured(place, "structured_fashion", "mobilenet_250k"),
     "qat_v3": lambda place: qat_v3(place, "qat_v3", "mobilenet_v3"),
     "pcqat_resnet8": lambda place: pcqat(place, "pcqat_resnet8", "resnet8"),
     "structured_cifar": lambda place: structured(place, "structured_cifar", "resnet8_wide"),

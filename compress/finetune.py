@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.keras_env import keras
 
+from compress.noise import repeatable_noise
 from core.progress import Reporter
 from search.dataset import ImageSet
 from search.inputs import steps_per_epoch
@@ -41,15 +42,16 @@ class FineTune:
 
     def run(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], label: str) -> History:
         """Trains `model` in place. Raises CandidateError if the loss is not finite."""
-        return fit(
-            model,
-            self.train,
-            self.config,
-            self.supervision,
-            seed=self.seed,
-            augment=self.augment,
-            callbacks=callbacks,
-            checkpoint=self.checkpoint,
-            reporter=self.reporter,
-            label=label,
-        )
+        with repeatable_noise(model, self.seed) as reseeding:
+            return fit(
+                model,
+                self.train,
+                self.config,
+                self.supervision,
+                seed=self.seed,
+                augment=self.augment,
+                callbacks=(*callbacks, *reseeding),
+                checkpoint=self.checkpoint,
+                reporter=self.reporter,
+                label=label,
+            )

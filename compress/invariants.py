@@ -39,24 +39,33 @@ class LayerState:
 
 @dataclass(frozen=True, slots=True)
 class Invariants:
-    """What must hold from now on, layer by layer.
+    """What must hold from now on, layer by layer, and what has become of the first network's layers.
 
     Attributes:
       sparsity: (layer, least sparsity 0..1).
       clusters: (layer, most distinct values, zero included).
       patterns: (layer, "M:N"): at least M zeros in each block of N weights (see `fewest_zeros`).
+      origins: (layer, its name before) of layers that a pass has named anew: those of blocks that moved up, and the
+        factors of a layer that was cut. A pass says what they were called in the network that it was given; after
+        `merged`, it is what they were called in the network before the first pass.
+      gone: the names before, likewise, of the layers that a pass has removed.
     """
 
     sparsity: tuple[tuple[str, float], ...] = ()
     clusters: tuple[tuple[str, int], ...] = ()
     patterns: tuple[tuple[str, str], ...] = ()
+    origins: tuple[tuple[str, str], ...] = ()
+    gone: tuple[str, ...] = ()
 
     def merged(self, other: Invariants) -> Invariants:
         """Both promises; where both speak of a layer, `other`'s (the later) counts."""
+        first = dict(self.origins)
         return Invariants(
             tuple({**dict(self.sparsity), **dict(other.sparsity)}.items()),
             tuple({**dict(self.clusters), **dict(other.clusters)}.items()),
             tuple({**dict(self.patterns), **dict(other.patterns)}.items()),
+            tuple({**first, **{name: first.get(before, before) for name, before in other.origins}}.items()),
+            tuple(dict.fromkeys((*self.gone, *(first.get(name, name) for name in other.gone)))),
         )
 
 

@@ -57,6 +57,7 @@ RANKS = {
     "cluster": 4,
     **dict.fromkeys(SCHEMES, 5),
 }
+SPARSE_DEFAULT = 0.8  # of "sparse", where final_sparsity is too little for XNNPACK
 WITH_SETTING = ("structured", "low_rank", "prune", "sparse", "cluster")
 LEGAL_RECIPE = (
     "structured[:FRACTION] + low_rank[:NUMBER] + share + prune[:SPARSITY or :M:N] or sparse[:SPARSITY] + "
@@ -97,7 +98,8 @@ class CompressConfig:
       structured_*: see StructuredSettings; `structured_rounds` passes of equal factors, each fine-tuned, reach the
         fraction together.
       low_rank, low_rank_by: see LowRankSettings.
-      final_sparsity, initial_sparsity, prune_*: see PruneSettings; `layer_sparsity` are texts "PATTERN=SPARSITY".
+      final_sparsity, initial_sparsity, prune_*: see PruneSettings; `layer_sparsity` are texts "PATTERN=SPARSITY". For
+        "sparse" SPARSE_DEFAULT takes the place of a final_sparsity below LEAST_SPARSE.
       number_of_clusters, cluster_depthwise: see ClusterSettings; `layer_clusters` are texts "PATTERN=NUMBER".
       mixed_max_loss: how much accuracy (0..1, on validation images) the scheme "mixed" may lose against float32.
     """
@@ -238,9 +240,26 @@ def _prune(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
     )
     if part.word == "prune" and part.setting is not None and ":" in part.setting:
         return _one("prune", _with_pattern(part, settings))
-    least = LEAST_SPARSE if settings.policy else SPARSITY_RANGE[0]
-    low = max(config.initial_sparsity, least)
-    return _one("prune", replace(settings, final_sparsity=_number(part, config.final_sparsity, low, SPARSITY_RANGE[1])))
+    low, default = SPARSITY_RANGE[0], config.final_sparsity
+    if settings.policy:
+        _check_all_sparse(part, settings)
+        low, default = LEAST_SPARSE, default if default >= LEAST_SPARSE else SPARSE_DEFAULT
+    number = _number(part, default, max(config.initial_sparsity, low), SPARSITY_RANGE[1])
+    return _one("prune", replace(settings, final_sparsity=number))
+
+
+def _check_all_sparse(part: _Part, settings: PruneSettings) -> None:
+    """Refuses what would give a layer fewer zeros than XNNPACK needs to run it sparse."""
+    if settings.scope != "layer":
+        raise UsageError(
+            f"{part.place}: config.compress.prune_scope 'global' gives some layers fewer zeros than the "
+            f"{LEAST_SPARSE:g} that XNNPACK needs to run them sparse; expected 'layer'"
+        )
+    for pattern, value in settings.layers:
+        if value < LEAST_SPARSE:
+            where = f"{part.place}: config.compress.layer_sparsity"
+            legal = f"a number from {LEAST_SPARSE:g} to {SPARSITY_RANGE[1]:g}, as XNNPACK runs others dense"
+            raise bad_value(where, f"{pattern}={value:g}", legal)
 
 
 def _with_pattern(part: _Part, settings: PruneSettings) -> PruneSettings:

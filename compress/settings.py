@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from core.errors import UsageError, bad_value
 
 SPARSITY_RANGE = (0.01, 0.99)
-LEAST_SPARSE = 0.67  # XNNPACK runs a kernel sparse that has two thirds of zeros at least
+# XNNPACK runs a kernel sparse that has two thirds of zeros at least; a little more, for sparsities that are rounded.
+LEAST_SPARSE = 0.67
 # tfmot needs 3 clusters to keep zeros; an int8 tensor has 255 values, so more clusters would say nothing.
 CLUSTER_RANGE = (3, 255)
 FRACTION_RANGE = (0.05, 0.99)
@@ -33,7 +33,7 @@ class StructuredSettings:
       fraction: how much of the parent's `metric` ("macs" or "params") is left.
       importance: what is removed first, by the least: "l1" norm of the filters, "bn_gamma", first-order "taylor"
         expansion of the loss, or "random", the control.
-      exclude: fnmatch patterns of layer names that keep all their channels.
+      exclude: fnmatch patterns of layer names (see compress.patterns) that keep all their channels.
       channel_multiple: the channels left are a multiple of it, for the sake of the kernels that run them.
     """
 
@@ -154,11 +154,6 @@ def layer_values(where: str, texts: tuple[str, ...], low: float, high: float, *,
             raise bad_value(where, text, f"PATTERN=NUMBER with a {kind} from {low:g} to {high:g}")
         values.append((pattern, value))
     return tuple(values)
-
-
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a layer's name matches one of the fnmatch patterns."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def value_for(name: str, layers: LayerValues, default: float) -> float:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from core.keras_env import keras
 
 from compress.invariants import KERNEL_NAMES, short_name
 from compress.rewrite import Config, Use, config_of, layers_by_name, model_of, redirect, sources
-from compress.settings import matches
 from compress.storage import named_weights
 
 _OUR_BLOCK = re.compile(r"s(\d+)_b(\d+)_", re.ASCII)
@@ -27,18 +26,18 @@ class Group:
     blocks: tuple[tuple[str, ...], ...]
 
 
-def groups_of(model: keras.Model, exclude: Sequence[str] = ()) -> tuple[Group, ...]:
+def groups_of(model: keras.Model, excluded: Collection[str] = ()) -> tuple[Group, ...]:
     """The groups of two or more equal blocks that hold weights.
 
     In our networks (layers named s{stage}_b{block}_...) those of one stage; in others, runs of consecutive layers that
     are repeated at once. Equal are the settings and weights' shapes of all layers, and what they read of each other.
-    A block with a layer whose name matches one of the patterns of `exclude` is left out.
+    A block with a layer named in `excluded` is left out.
     """
     config = config_of(model)
     described = _Description(model, config)
     names = list(described.layers)
     found = (blocks for run in _our_blocks(names) or _repeats(described, names) for blocks in _equal(described, run))
-    groups = ([block for block in blocks if not any(matches(name, exclude) for name in block)] for blocks in found)
+    groups = ([block for block in blocks if not any(name in excluded for name in block)] for blocks in found)
     return tuple(Group(tuple(blocks)) for blocks in groups if len(blocks) > 1 and described.can_be_shared(blocks[0]))
 
 

@@ -6,8 +6,11 @@ model has bit-equal weights whether it is plain or quantization-aware.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,22 @@ from core.workspace import atomic_write_bytes
 
 ARCHITECTURE_FILE = "model.json"
 WEIGHTS_FILE = "weights.npz"
+KNOWN_MODULES = ("keras", "tf_keras", "builtins", "search", "compress", "tensorflow_model_optimization")
+CODE = ("Lambda", "__lambda__")  # Keras' names of what holds Python code
+
+
+@contextlib.contextmanager
+def stored_code(allowed: bool) -> Iterator[None]:
+    """Inside, if `allowed`, this thread loads and copies models with Lambda layers and users' classes: runs their code.
+
+    For a run whose user has allowed the code of the model (config.model.allow_custom): every stage that reads a model
+    which came of it needs this. Elsewhere such models are refused.
+    """
+    if not allowed:
+        yield
+        return
+    with keras.src.saving.serialization_lib.SafeModeScope(safe_mode=False):
+        yield
 
 
 def save_model(model: keras.Model, directory: Path) -> None:
@@ -37,12 +56,21 @@ def save_model(model: keras.Model, directory: Path) -> None:
 
 
 def load_model(directory: Path) -> keras.Model:
-    """The model that `save_model` wrote, not compiled. Raises LitesmithError naming the directory if it is damaged."""
+    """The model that `save_model` wrote, not compiled.
+
+    Raises LitesmithError naming the directory if it is damaged, or holds code where `stored_code` does not allow it.
+    """
     try:
-        model = _build((directory / ARCHITECTURE_FILE).read_text())
+        architecture = (directory / ARCHITECTURE_FILE).read_text()
+        described = json.loads(architecture)
+        if _allows_code():
+            register_classes(described)
+        elif _holds_code(described):
+            raise LitesmithError(f"{directory}: the model has Lambda layers; only --allow_custom lets their code run")
+        model = _build(architecture)
         with np.load(directory / WEIGHTS_FILE, allow_pickle=False) as arrays:
             assign_weights(model, dict(arrays))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise LitesmithError(f"{directory}: damaged model ({error}); delete it and run again") from error
     return model
 
@@ -80,6 +108,31 @@ def _architecture(model: keras.Model) -> str:
         return [stripped(item) for item in value] if isinstance(value, list) else value
 
     return json.dumps(stripped(json.loads(model.to_json())))
+
+
+def register_classes(value: Any) -> None:
+    """Makes the users' classes that a model's JSON names known to Keras, which imports their modules.
+
+    Raises ImportError if a module cannot be imported.
+    """
+    if isinstance(value, dict):
+        module, name = value.get("module"), value.get("class_name")
+        if isinstance(module, str) and isinstance(name, str) and module.split(".")[0] not in KNOWN_MODULES:
+            found = getattr(importlib.import_module(module), name, None)
+            if isinstance(found, type):
+                keras.saving.get_custom_objects().setdefault(value.get("registered_name") or name, found)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        register_classes(item)
+
+
+def _allows_code() -> bool:
+    return keras.src.saving.serialization_lib.in_safe_mode() is False
+
+
+def _holds_code(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.get("class_name") in CODE or any(map(_holds_code, value.values()))
+    return isinstance(value, list) and any(map(_holds_code, value))
 
 
 def _build(architecture: str) -> keras.Model:

@@ -14,9 +14,6 @@ import tensorflow_model_optimization as tfmot
 
 from core.errors import CandidateError
 
-# With fewer zeros XNNPACK runs the convolutions dense.
-LEAST_SPARSITY = 2 / 3
-
 
 class _NamingPolicy(tfmot.sparsity.keras.PruneForLatencyOnXNNPack):
     """tfmot's policy, which collects the layers that it refuses instead of stopping at any one of them."""

@@ -2,9 +2,8 @@
 
 Command: python -m pipeline.main compress --model=FILE --data=directory:PATH
 
-Wall time: the fine-tuning of four passes of three epochs each; for MobileNetV2 of width 0.35 on 5,000 images of 96
-pixels see docs/compression.md. Expected: full-integer files of a quarter of the float file's size, within a point of
-its accuracy, if the images are those that the model was trained on.
+Wall time: that of fine-tuning four passes of three epochs each, and little else. Expected: full-integer files of a
+quarter of the float file's size, within a point of its accuracy, if the images are those that the model was trained on.
 """
 
 from __future__ import annotations

@@ -34,7 +34,19 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a model is measured. `cpu_mask` lists the cores the process is pinned to; empty means not pinned."""
+    """Where and how a model is measured. What differs from desk to desk (serial number, host name) is not in it.
+
+    Attributes:
+      name: of the target, as configurations and reports say it.
+      kind: "host", "android" or "ssh": a key of android_bench.runners.RUNNERS.
+      abi: the instruction set, "arm64-v8a" or "x86_64"; "" until it is known.
+      num_threads: of the interpreter; 0, in a description only: as many as config.bench.num_threads says.
+      cpu_mask: the cores the process is pinned to; empty: as `cores` says.
+      delegate: "cpu" (no delegate), "xnnpack", "gpu", "nnapi" or "hexagon".
+      tool: the program that measures; "" is the first of its kind in android_bench.settings.TOOLS.
+      cores: "big", "middle" or "little" of the target's own layout, or "" for no pinning (the host pins in any case).
+      device: what the device must call itself (Android: ro.product.model), "" for any.
+    """
 
     name: str
     kind: str = "host"
@@ -42,6 +54,9 @@ class Target:
     num_threads: int = 1
     cpu_mask: tuple[int, ...] = ()
     delegate: str = "xnnpack"
+    tool: str = ""
+    cores: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,10 @@ class LatencyStats:
     """Latency over `runs` invocations in `processes` fresh processes.
 
     `median_us` is the median of the process medians, `p95_us` the 95th percentile of all runs, and `spread` the
-    range of the process medians divided by their median (how far a repeat may lie from this figure).
+    range of the process medians divided by their median (how far a repeat may lie from this figure). `low_us` to
+    `high_us` is the 95 % bootstrap interval of `median_us` (too narrow for fewer than five processes); both are 0 where
+    it was not computed. `p95_us` is 0 where the tool does not tell it. `center` is "mean" where the tool prints no
+    median: the process medians are means then.
     """
 
     median_us: float
@@ -60,11 +78,28 @@ class LatencyStats:
     processes: int
     spread: float
     process_medians_us: tuple[float, ...] = ()
+    low_us: float = 0.0
+    high_us: float = 0.0
+    center: str = "median"
+
+
+@dataclass(frozen=True, slots=True)
+class OpTime:
+    """What one operator of a .tflite takes in an inference: `share` is of the whole (0..1); `delegate` is the delegate
+    that ran it, "" for the interpreter's own kernels."""
+
+    node_type: str
+    name: str
+    avg_us: float
+    share: float
+    delegate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A latency figure with its conditions. `verdict` is "ok" or the reason not to trust it."""
+    """A latency figure with its conditions. `verdict` is "ok" or the reason not to trust it, which begins with "noisy",
+    "throttled" or "fell back to CPU" (then the latency is the CPU's, not that of the target's delegate). `ops` is the
+    operator profile of one more, profiled session, if there was one."""
 
     artifact_sha256: str
     target: Target
@@ -73,6 +108,7 @@ class Measurement:
     tool: str
     conditions: dict[str, str]
     verdict: str = "ok"
+    ops: tuple[OpTime, ...] = ()
 
 
 def file_sha256(path: str | Path) -> str:

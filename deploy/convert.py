@@ -26,9 +26,9 @@ from deploy.flatbuffer import sign, weights_of
 from deploy.interpreter import open_interpreter
 from deploy.layers import weights_by_layer
 from deploy.packing import packed, unpacked
-from deploy.scales import shorten_scales
+from deploy.scales import is_pruned_or_clustered, shorten_scales
 from deploy.schemes import CONVERTIBLE, DYNAMIC_RANGE, FLOAT16, FLOAT32, FULL_INTEGER, INT4_WEIGHTS, INT8_WEIGHTS
-from deploy.slim import slim_model
+from deploy.slim import slim
 from deploy.tracing import INPUT_NAME, OUTPUT_NAME, frozen_graph, is_quantization_aware, scoring_function
 from deploy.weight_only import quantized_weights
 
@@ -51,10 +51,11 @@ def convert(
     scheme: str,
     calibration: Float32 | None = None,
     adjust: Adjust | None = None,
-    *,
-    short_scales: bool = False,
 ) -> Converted:
     """Converts a model of images in 0..1 to a .tflite of batch 1 whose outputs are probabilities.
+
+    The kernels' scales of a pruned or clustered `full_integer` network are rounded, so that it zips better
+    (deploy.scales).
 
     Args:
       model: one image [R, R, 3] -> logits or softmax [classes]. A model of tfmot's quantization-aware training becomes
@@ -62,7 +63,6 @@ def convert(
       scheme: one of `deploy.schemes.CONVERTIBLE`.
       calibration: float32 [n, R, R, 3] from `representative_images`, needed for post-training `full_integer` only.
       adjust: sets further attributes of TensorFlow's converter.
-      short_scales: round the kernels' scales, for smaller zips (see deploy.scales).
 
     Raises UsageError for an unknown scheme and ConversionError (one line) if the model cannot be converted.
     """
@@ -79,6 +79,7 @@ def convert(
         raw, path = unfinished(model, function, settings, trained_ranges)
         if scheme in WEIGHT_BITS:
             raw = quantized_weights(raw, WEIGHT_BITS[scheme])
+        short_scales = scheme == FULL_INTEGER and is_pruned_or_clustered(model)
         return Converted(finished(raw, model, short_scales=short_scales), path)
 
 
@@ -111,7 +112,7 @@ def finished(content: bytes, model: keras.Model, *, short_scales: bool = False) 
     sign(file, INPUT_NAME, OUTPUT_NAME)
     if short_scales:
         shorten_scales(file)
-    slim_model(file, {weight.index: name for name, weight in weights_by_layer(weights_of(file), model).items()})
+    slim(file, {weight.index: name for name, weight in weights_by_layer(weights_of(file), model).items()})
     result = packed(file)
     _check_runs(result)
     return result

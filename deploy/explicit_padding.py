@@ -23,13 +23,15 @@ _AXES = 4
 def pad_explicitly(model: Any) -> int:
     """Gives strided "same" convolutions of a flatbuffer object (`ModelT`) a PAD, in place; returns how many.
 
-    Those are the depthwise ones, and the first convolution of an image, which is sparse in this form alone.
+    Those are the depthwise ones, and the first convolution of an image, which is sparse in this form alone. Equal
+    amounts of padding are one tensor.
     """
     graph = model.subgraphs[0]
     operators = []
+    known: dict[bytes, int] = {}
     for operator in graph.operators:
         if _is_concerned(model, graph, operator):
-            operators.append(_pad_before(model, graph, operator))
+            operators.append(_pad_before(model, graph, operator, known))
             operator.builtinOptions.padding = schema.Padding.VALID
         operators.append(operator)
     added = len(operators) - len(graph.operators)
@@ -48,21 +50,27 @@ def _is_concerned(model: Any, graph: Any, operator: Any) -> bool:
     return is_strided and options.padding == schema.Padding.SAME and (is_stem or name == "DEPTHWISE_CONV_2D")
 
 
-def _pad_before(model: Any, graph: Any, operator: Any) -> Any:
-    """The PAD that does what the convolution `operator` did by itself; it reads the PAD's output from now on."""
+def _pad_before(model: Any, graph: Any, operator: Any, known: dict[bytes, int]) -> Any:
+    """The PAD that does what the convolution `operator` did by itself; it reads the PAD's output from now on.
+
+    `known` are the tensors of amounts so far.
+    """
     options, source = operator.builtinOptions, graph.tensors[operator.inputs[0]]
     kernel = graph.tensors[operator.inputs[1]].shape
     rows = _same(int(source.shape[1]), int(kernel[1]), options.strideH, options.dilationHFactor)
     columns = _same(int(source.shape[2]), int(kernel[2]), options.strideW, options.dilationWFactor)
     amounts = np.array([(0, 0), rows, columns, (0, 0)], np.int32)
-    number = len(graph.tensors)
-    graph.tensors += [_amounts_tensor(model, amounts, number), _padded_tensor(source, amounts, number + 1)]
+    if amounts.tobytes() not in known:
+        known[amounts.tobytes()] = len(graph.tensors)
+        graph.tensors.append(_amounts_tensor(model, amounts, len(graph.tensors)))
+    padded = len(graph.tensors)
+    graph.tensors.append(_padded_tensor(source, amounts, padded))
     pad = schema.OperatorT()
     pad.opcodeIndex = _pad_code(model)
     pad.builtinOptionsType, pad.builtinOptions = schema.BuiltinOptions.PadOptions, schema.PadOptionsT()
-    pad.inputs = np.array([operator.inputs[0], number], np.int32)
-    pad.outputs = np.array([number + 1], np.int32)
-    operator.inputs = np.array([number + 1, *operator.inputs[1:]], np.int32)
+    pad.inputs = np.array([operator.inputs[0], known[amounts.tobytes()]], np.int32)
+    pad.outputs = np.array([padded], np.int32)
+    operator.inputs = np.array([padded, *operator.inputs[1:]], np.int32)
     return pad
 
 

@@ -6,7 +6,7 @@ Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs, read by `ai_edge_litert
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from core.errors import UsageError, one_line
 from core.values import Artifact, TensorSpec, file_sha256
 from deploy.interpreter import load_bytes, open_interpreter
 from deploy.names import text
-from deploy.packing import packed, unpacked
 from deploy.sparse_tensor import dense_values
 
 SIGNATURE = "serving_default"
@@ -50,8 +49,8 @@ class WeightTensor:
       operator: the operator that uses it.
       values: as stored: int8, float16 or float32; filters along `channel_axis`.
       zero_point: the stored value that stands for 0.
-      channel_axis: the axis along which values may be scaled (by their quantization or by a folded batch
-        normalization), None if one scale holds for the whole tensor.
+      channel_axis: the axis of the output channels, along which values may be scaled: by their quantization or by a
+        batch normalization that was folded in.
       index: the number of the tensor in the main graph.
       bits: of a stored value; int4 values are stored two to a byte, and are int8 in `values`.
       scales: the quantization's: one, or one for each channel; none for float values.
@@ -62,7 +61,7 @@ class WeightTensor:
     operator: str
     values: npt.NDArray[Any]
     zero_point: int
-    channel_axis: int | None
+    channel_axis: int
     index: int = -1
     bits: int = 8
     scales: tuple[float, ...] = ()
@@ -73,7 +72,7 @@ class WeightTensor:
         if not self.scales:
             return self.values.astype(np.float32)
         scales, shape = np.asarray(self.scales, np.float32), [1] * self.values.ndim
-        if len(scales) > 1 and self.channel_axis is not None:
+        if len(scales) > 1:
             shape[self.channel_axis] = len(scales)
         return (self.values.astype(np.float32) - self.zero_point) * scales.reshape(shape)
 
@@ -87,12 +86,11 @@ class WeightTensor:
         """Distinct values in the whole tensor."""
         return len(np.unique(self.values))
 
-    @property
-    def max_unique_values(self) -> int:
-        """Distinct values among weights of one scale: the largest count of any channel, or of the whole tensor."""
-        if self.channel_axis is None:
+    def most_unique_values(self, axis: int | None) -> int:
+        """The largest count of distinct values at one place of an axis; of the whole tensor without one."""
+        if axis is None:
             return self.unique_values
-        return max(len(np.unique(channel)) for channel in np.moveaxis(self.values, self.channel_axis, 0))
+        return max(len(np.unique(part)) for part in np.moveaxis(self.values, axis, 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,18 +152,12 @@ def tool_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in TOOLS}
 
 
-def with_signature(content: bytes, input_name: str, output_name: str) -> bytes:
-    """A one-input, one-output model with its tensors renamed and a `serving_default` signature of these names.
+def sign(model: Any, input_name: str, output_name: str) -> None:
+    """Renames the input and the output of a flatbuffer object (`ModelT`) that has one of each, and gives it a signature
+    of these names, in place.
 
     The conversion of a bare graph leaves no signature, without which LiteRT's SignatureRunner refuses a model.
     """
-    model = unpacked(content)
-    sign(model, input_name, output_name)
-    return packed(model)
-
-
-def sign(model: Any, input_name: str, output_name: str) -> None:
-    """The same in place, for callers that change a flatbuffer object (`ModelT`) in other ways too."""
     graph = model.subgraphs[0]
     (input_index,), (output_index,) = graph.inputs, graph.outputs
     signature = schema.SignatureDefT()
@@ -218,24 +210,34 @@ def operator_name(model: Any, operator: Any) -> str:
     return str(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
 
 
+def kernel_paths(model: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """Each operator of a flatbuffer object (`ModelT`) with a kernel, and the kernel's tensors: first the one that the
+    operator reads, last the stored constant.
+
+    They differ where an operator widens weights in float16, in int8 or int4 where only they are quantized, and sparse
+    ones.
+    """
+    graph = model.subgraphs[0]
+    widened = {op.outputs[0]: op.inputs[0] for op in graph.operators if operator_name(model, op) in _WIDENING}
+    for operator in graph.operators:
+        if operator_name(model, operator) in _CHANNEL_AXIS:
+            path = [int(operator.inputs[1])]
+            while path[-1] in widened:
+                path.append(int(widened[path[-1]]))
+            yield operator, tuple(path)
+
+
 def weights_of(model: Any) -> tuple[WeightTensor, ...]:
     """The kernels of a flatbuffer object (`ModelT`), in the order of the operators that use them."""
     graph = model.subgraphs[0]
-    # An operator widens weights in float16, in int8 or int4 where only they are quantized, and sparse ones.
-    widened = {op.outputs[0]: op.inputs[0] for op in graph.operators if operator_name(model, op) in _WIDENING}
     found: dict[int, WeightTensor] = {}
-    for operator in graph.operators:
-        name = operator_name(model, operator)
-        if name not in _CHANNEL_AXIS:
-            continue
-        index = int(operator.inputs[1])
-        while index in widened:
-            index = int(widened[index])
+    for operator, path in kernel_paths(model):
+        index = path[-1]
         tensor = graph.tensors[index]
         data = model.buffers[tensor.buffer].data
         if index not in found and data is not None:
             output_name = text(graph.tensors[operator.outputs[0]].name)
-            found[index] = _weight(tensor, data, name, output_name, index)
+            found[index] = _weight(tensor, data, operator_name(model, operator), output_name, index)
     return tuple(found.values())
 
 
@@ -243,12 +245,16 @@ def _weight(tensor: Any, data: Any, operator: str, output_name: str, index: int)
     values, bits = _stored_values(tensor, data)
     quantization = tensor.quantization
     scales = () if quantization is None or quantization.scale is None else tuple(map(float, quantization.scale))
-    # A float convolution's kernel is scaled channel by channel where a batch normalization was folded into it.
-    is_float_convolution = not scales and operator != "FULLY_CONNECTED"
-    axis = _CHANNEL_AXIS[operator] if len(scales) > 1 or is_float_convolution else None
-    zero_point = int(quantization.zeroPoint[0]) if scales else 0
     return WeightTensor(
-        text(tensor.name), output_name, operator, values, zero_point, axis, index=index, bits=bits, scales=scales
+        name=text(tensor.name),
+        output_name=output_name,
+        operator=operator,
+        values=values,
+        zero_point=int(quantization.zeroPoint[0]) if scales else 0,
+        channel_axis=_CHANNEL_AXIS[operator],
+        index=index,
+        bits=bits,
+        scales=scales,
     )
 
 

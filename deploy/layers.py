@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from core.keras_env import keras
 
@@ -25,14 +24,16 @@ def weights_by_layer(weights: tuple[WeightTensor, ...], model: keras.Model) -> M
     unnamed = []
     for weight in weights:
         mentioned = [*layers_in(weight.name), *layers_in(weight.output_name)]
-        matches = (name for name in mentioned if _shape(weight.values) in kernels.get(name, ()) and name not in found)
+        matches = (
+            name for name in mentioned if _sizes(weight.values.shape) in kernels.get(name, ()) and name not in found
+        )
         name = next(matches, None)
         if name is None:
             unnamed.append(weight)
         else:
             found[name] = weight
     for weight in unnamed:
-        left = [name for name, shapes in kernels.items() if name not in found and _shape(weight.values) in shapes]
+        left = [name for name, shapes in kernels.items() if name not in found and _sizes(weight.values.shape) in shapes]
         if len(left) == 1:
             found[left[0]] = weight
     return found
@@ -45,10 +46,13 @@ def _kernel_shapes(model: keras.Model) -> dict[str, set[tuple[int, ...]]]:
         for attribute in _KERNELS:
             kernel = getattr(layer, attribute, None)
             if kernel is not None:
-                shapes.setdefault(bare_name(layer.name), set()).add(_shape(kernel))
+                stored = tuple(kernel.shape)
+                if attribute == "depthwise_kernel":  # [h, w, channels, multiplier], which LiteRT has in one axis
+                    stored = (*stored[:2], stored[2] * stored[3])
+                shapes.setdefault(bare_name(layer.name), set()).add(_sizes(stored))
     return shapes
 
 
-def _shape(tensor: Any) -> tuple[int, ...]:
+def _sizes(shape: Iterable[int]) -> tuple[int, ...]:
     """The sizes above 1 in ascending order: Keras and LiteRT order the axes of a kernel differently."""
-    return tuple(sorted(int(size) for size in tensor.shape if size > 1))
+    return tuple(sorted(int(size) for size in shape if size > 1))

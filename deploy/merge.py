@@ -52,11 +52,6 @@ def merge(model: Any) -> None:
     model.buffers = kept
 
 
-def constant_bytes(content: bytes) -> int:
-    """Bytes of all buffers of a .tflite: what its constants take, without names, tables and padding."""
-    return sum(len(_bytes(buffer)) for buffer in unpacked(content).buffers if buffer.data is not None)
-
-
 def _bytes(buffer: Any) -> bytes:
     return np.asarray(buffer.data, np.uint8).tobytes()
 

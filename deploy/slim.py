@@ -12,32 +12,21 @@ from typing import Any
 
 from deploy.merge import merge
 from deploy.names import layer_of, text
-from deploy.packing import packed, unpacked
 
 # What the converter writes of itself; other metadata (of the runtime, of the Task Library) has readers.
 UNREAD_METADATA = ("CONVERSION_METADATA",)
 
 
-def slim(content: bytes, kernels: Mapping[int, str] | None = None) -> bytes:
-    """A smaller file of the same model.
+def slim(model: Any, kernels: Mapping[int, str]) -> None:
+    """Makes a flatbuffer object (`ModelT`) smaller, in place; only `deploy.packing.packed` writes it as small as meant.
 
     Names: a kernel gets its layer's; what an operator makes gets that of the last layer folded into it, so that a
     profile of the operators can be read; other constants get a number. All stay different, because the tools that edit
     .tflite files tell tensors by name.
 
     Args:
-      content: a .tflite as the converter made it, with or without a signature.
+      model: as the converter made it, with or without a signature.
       kernels: the layer of each kernel, by the number of its tensor in the main graph (`WeightTensor.index`).
-    """
-    model = unpacked(content)
-    slim_model(model, kernels or {})
-    return packed(model)
-
-
-def slim_model(model: Any, kernels: Mapping[int, str]) -> None:
-    """The same in place, for callers that change a flatbuffer object (`ModelT`) in other ways too.
-
-    Only `deploy.packing.packed` writes the result as small as it is meant.
     """
     for graph in model.subgraphs:
         for tensor in graph.tensors:

@@ -8,7 +8,7 @@ anywhere else the runtime widens it when it loads the file, and only bytes are s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from core.keras_env import keras, tf
@@ -56,6 +56,18 @@ class Encoding:
     dense_zipped_bytes: int
     sparse_zipped_bytes: int
     tensors: tuple[SparseTensor, ...]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Everything but the content, by name: what a report tells."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "content"}
+
+    @property
+    def summary(self) -> str:
+        """Which of the two was kept, and both sizes, in words."""
+        kept, other = ("sparse", "dense") if self.is_sparse else ("dense", "sparse")
+        sizes = {"sparse": self.sparse_bytes, "dense": self.dense_bytes}
+        return f"kernels stored {kept} ({sizes[kept] / 1000:.1f} kB), {other} {sizes[other] / 1000:.1f} kB"
 
 
 def sparse_or_dense(
@@ -107,11 +119,6 @@ def smaller(dense: bytes, sparse: bytes, name: str) -> Encoding:
         sparse_zipped_bytes=zipped_bytes(sparse),
         tensors=tensors,
     )
-
-
-def sparse_tensors(content: bytes) -> tuple[SparseTensor, ...]:
-    """The kernels that a .tflite stores sparse."""
-    return _sparse_kernels(content)[0]
 
 
 def _sparse_kernels(content: bytes) -> tuple[tuple[SparseTensor, ...], list[npt.NDArray[Any]]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from compress.invariants import Invariants
 from core.values import TensorSpec
-from deploy.codebook import codebook_sizes
+from deploy.codebook import codebook_bytes
 from deploy.flatbuffer import SIGNATURE, Graph, read
 from deploy.interpreter import as_input, predict
 from deploy.layer_table import LayerWeights, broken_promises, layer_table
@@ -41,7 +41,7 @@ class Validation:
       mean_abs_error, max_abs_error: of the .tflite's probabilities; `output_step` is the step of its output (0: float).
       confusion: images of a class (row) that the .tflite took for a class (column).
       sparsity: zeros among all weights of convolutions and dense layers.
-      clusters: the largest `max_unique_values` of the layers that were clustered, None without any.
+      clusters: the largest `max_unique_values` of the layers that were clustered, None without any that has one.
       codebook_bytes: these layers' kernels as tables of their values and indices (deploy.codebook), None likewise.
       problems: one line each; none if all is well.
     """
@@ -76,6 +76,8 @@ def validate(
     ours, theirs = predict(tflite, images), keras_scores(model, images)
     error = np.abs(ours - theirs)
     clustered = {layer: by_layer[layer] for layer, _ in expected.clusters if layer in by_layer}
+    layers = layer_table(graph, by_layer, model, expected)
+    unique_values = [row.max_unique_values for row in layers if row.layer in clustered]
     return Validation(
         scheme=scheme,
         images=len(labels),
@@ -87,10 +89,14 @@ def validate(
         output_step=graph.outputs[0].scale,
         confusion=_confusion(labels, ours),
         sparsity=_overall_sparsity(graph),
-        clusters=max((kernel.max_unique_values for kernel in clustered.values()), default=None),
-        codebook_bytes=codebook_sizes(clustered).table_bytes if clustered else None,
-        layers=layer_table(graph, by_layer, model, expected),
-        problems=(*_graph_problems(graph, scheme), *_score_problems(ours), *broken_promises(by_layer, expected)),
+        clusters=max((count for count in unique_values if count is not None), default=None),
+        codebook_bytes=codebook_bytes(clustered.values()) if clustered else None,
+        layers=layers,
+        problems=(
+            *_graph_problems(graph, scheme),
+            *_score_problems(ours),
+            *broken_promises(by_layer, layers, expected),
+        ),
     )
 
 

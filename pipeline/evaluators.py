@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.keras_env import keras, reset
 
+from android_bench.connections import Connections
 from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
@@ -34,6 +35,7 @@ from search.build import build
 from search.cost import cost
 from search.dataset import ImageData
 from search.evaluate import Alone, Candidate, Evaluation
+from search.oracles.budget import table_latency
 from search.settings import SearchConfig, TrainConfig
 from search.train import Span, accuracy, fit, labels_supervision
 
@@ -56,11 +58,18 @@ class TrainEvaluatorFactory:
     data: Path
     scratch: Path
     compress: CompressConfig = field(default_factory=CompressConfig)
+    connections: Connections = field(default_factory=Connections)
 
     def __call__(self, alone: Alone) -> TrainEvaluator:
         """The evaluator of one worker."""
         return TrainEvaluator(
-            self.config, self.bench, load(self.data), self.scratch, alone=alone, compress=self.compress
+            self.config,
+            self.bench,
+            load(self.data),
+            self.scratch,
+            alone=alone,
+            compress=self.compress,
+            connections=self.connections,
         )
 
 
@@ -68,9 +77,10 @@ class TrainEvaluatorFactory:
 class TrainEvaluator:
     """Trains each candidate on the first `config.train_images` training images and judges it on the validation images.
 
-    With `config.cost` "latency_us" the candidate is converted to a full-integer .tflite and measured; with "macs" its
-    cost is computed, and nothing but the training takes time. A candidate with a recipe is compressed by it before, and
-    converted to the recipe's scheme; networks that differ in their recipes alone are trained once.
+    With `config.cost` "latency_us" the candidate is converted to a full-integer .tflite and measured; with "macs", or
+    with a latency table, its cost is computed, and nothing but the training takes time. A candidate with a recipe is
+    compressed by it before, and converted to the recipe's scheme; networks that differ in their recipes alone are
+    trained once.
 
     `seconds` has the phases of the latest evaluation, of a failed one too.
     `scratch` holds a checkpoint per network. Hyperband's promotions and other recipes go on from it; other searches
@@ -87,6 +97,10 @@ class TrainEvaluator:
     seconds: dict[str, float] = field(default_factory=dict)
     alone: Alone = nullcontext
     compress: CompressConfig = field(default_factory=CompressConfig)
+    connections: Connections = field(default_factory=Connections)
+
+    def __post_init__(self) -> None:
+        self._predicted_us = table_latency(self.config)
 
     def evaluate(self, candidate: Candidate, epochs: int) -> Evaluation:
         """Metrics val_accuracy (0..1), macs, params, peak_memory_bytes, and with a measured cost also those of the
@@ -125,7 +139,9 @@ class TrainEvaluator:
             with self._phase("compress"):
                 model, scheme, after = self._compressed(model, candidate)
             metrics |= {"macs": float(after.macs), "params": float(after.params)}
-        if self.config.cost == "latency_us":
+        if self._predicted_us is not None:
+            metrics["latency_us"] = self._predicted_us(candidate.arch)
+        elif self.config.measured:
             metrics |= self._measured(model, candidate, scheme)
         if self.config.oracle != "hyperband" and not candidate.recipe:
             checkpoint.unlink(missing_ok=True)
@@ -182,7 +198,7 @@ class TrainEvaluator:
         for _ in range(MEASURING_ATTEMPTS):
             try:
                 with self.alone() if target.kind == "host" else nullcontext():
-                    return search_latency_us(path, self.bench, target)
+                    return search_latency_us(path, self.bench, target, connections=self.connections)
             except LitesmithError as error:
                 reason = str(error)
         raise CandidateError(f"cannot be measured: {reason}")

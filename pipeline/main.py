@@ -1,14 +1,16 @@
 """The command line: `python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...]`.
 
-Commands run a part of the pipeline or tell about one; each goes on where an earlier run of the same folder stands.
-`describe` and `scale` are about networks. Exit codes: 0 done, 1 failed, 2 bad usage or input.
+The commands of a run do a part of the pipeline; each goes on where an earlier run of the same folder stands. The others
+are in pipeline.commands. Exit codes: 0 done, 1 failed, 2 bad usage or input.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from absl import app, flags
@@ -17,72 +19,33 @@ from ml_collections.config_flags import config_flags
 from android_bench.targets import resolve_target
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
 from core.progress import Reporter
+from core.registry import load
+from pipeline import flag_table
+from pipeline.call import Call
 from pipeline.closing import closing_lines
+from pipeline.commands import COMMANDS
 from pipeline.config import MODEL_FILE, Config, validated
 from pipeline.overrides import normalized, unset
-from pipeline.plan import COMMANDS, Plan, make_plan
+from pipeline.plan import COMMANDS as RUN_COMMANDS
+from pipeline.plan import Plan, make_plan
 from pipeline.runner import run_stages
-from pipeline.status import show_plan, show_status
+from pipeline.status import show_plan
+from pipeline.usage import USAGE
 from pipeline.workdir import Workdir
-
-USAGE = """\
-usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY=VALUE ...] [--dry_run]
-       python -m pipeline.main compress --model=FILE --data=NAME [--workdir=DIR] [--config.KEY=VALUE ...]
-       python -m pipeline.main describe ARCH_OR_NAME [--resolution=N] [--num_classes=N] [--width_multiplier=X]
-       python -m pipeline.main scale --arch=ARCH_OR_NAME --max_macs=N [--alpha=X --beta=X --gamma=X]
-
-  run       everything: data, search, teacher, training, compression, conversion, checks, benchmark, report, release
-  search    only the architecture search
-  compress  up to the compressed Keras models; with --model everything, for a Keras model of yours
-  convert   up to the converted and validated .tflite files
-  bench     up to the latency measurements
-  report    up to WORKDIR/report/index.html
-  status    what is done and what is to do in WORKDIR; needs no --config
-  describe  a network or search space as a page: blocks, shapes, parameters, MACs, memory; ARCH_OR_NAME is a name
-            (mobilenet_v2, space:mobilenet_v2) or a network's text in quotes
-  scale     compound scaling of a network to a budget; with --config and --workdir alpha, beta and gamma are first found
-            by training (grid search), and without --arch it is the best network of the workdir's search
-
-  --config         a Python file like those in configs/; each key can be overridden: --config.search.max_trials=20
-  --workdir        the folder that holds everything the run makes; the same command again resumes there
-  --dry_run        show the stages, their keys and what is done, and stop
-  --model          a .keras (Keras 2 or 3) or .h5 file or a SavedModel's folder, compressed in place of a searched
-                   network; --config is then configs/own_model.py, and --workdir out/ and the file's name
-  --data           the images to fine-tune and to test it on: mnist_5k, directory:PATH, npz:FILE, ... (config.data.name)
-  --input_range    of the images that it was trained on: 0..1 (the default), 0..255 or -1..1
-  --allow_custom   load its Lambda layers and custom objects, which runs code that is in the file
-  --new_config     let --workdir go on with a configuration other than the one it was begun with
-  --resolution, --num_classes, --width_multiplier
-                   of the network to describe (or, without the last, to scale); by default as it was published
-  --arch           the network to scale, a name or a text
-  --max_macs, --max_latency_us
-                   the budget; a latency, which is measured, needs --config and --workdir
-  --alpha, --beta, --gamma
-                   growth of depth, width and resolution; by default EfficientNet's 1.2, 1.1, 1.15
-  --grid_step      step of the grid search, by default 0.1
-
-exit codes: 0 done, 1 failed, 2 bad usage or input"""
 
 HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "--helpfull", "help")
 
-# The flags that only these commands take.
-NETWORK_FLAGS: dict[str, tuple[str, ...]] = {
-    "describe": ("resolution", "num_classes", "width_multiplier"),
-    "scale": (
-        *("arch", "max_macs", "max_latency_us", "alpha", "beta", "gamma", "grid_step"),
-        *("resolution", "num_classes"),
-    ),
-}
-
-# The flags of a model of the user's, with the key that each sets, and the commands that take them.
+# The flags of a model of the user's, with the key that each sets.
 MODEL_FLAGS = {
     "model": "model.file",
     "data": "data.name",
     "input_range": "model.input_range",
     "allow_custom": "model.allow_custom",
 }
-MODEL_COMMANDS = ("run", "compress", "convert", "bench", "report")
-MODEL_CONFIG = Path(__file__).parents[1] / "configs" / "own_model.py"
+CONFIGS = Path(__file__).parents[1] / "configs"
+MODEL_CONFIG, BENCHMARK_CONFIG = CONFIGS / "own_model.py", CONFIGS / "benchmark.py"
+# Commands that need a configuration only for what overrides it.
+WITH_DEFAULTS = ("benchmark", "latency_table")
 
 FLAGS = flags.FLAGS
 
@@ -94,14 +57,7 @@ def define_flags(argv: Sequence[str], flag_values: flags.FlagValues = FLAGS) -> 
     flags.DEFINE_bool("dry_run", False, "show the plan and stop", flag_values=flag_values)
     flags.DEFINE_multi_string("unset", [], "keys to set to None (made of KEY=None)", flag_values=flag_values)
     flags.DEFINE_bool("new_config", False, "go on with another configuration", flag_values=flag_values)
-    for name in ("model", "data", "input_range"):
-        flags.DEFINE_string(name, None, "of a model of yours", flag_values=flag_values)
-    flags.DEFINE_bool("allow_custom", False, "load custom objects of the model", flag_values=flag_values)
-    flags.DEFINE_string("arch", None, "network to scale", flag_values=flag_values)
-    for name in ("resolution", "num_classes"):
-        flags.DEFINE_integer(name, None, "of the network to describe or scale", flag_values=flag_values)
-    for name in ("width_multiplier", "max_macs", "max_latency_us", "alpha", "beta", "gamma", "grid_step"):
-        flags.DEFINE_float(name, None, "of the network to describe or scale", flag_values=flag_values)
+    flag_table.define(flag_values)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -110,7 +66,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         print(USAGE)
         sys.exit(EXIT_DONE if len(argv) >= 2 else EXIT_USAGE)
     try:
-        arguments = normalized(_with_model_config(argv))
+        arguments = normalized(_with_default_config(argv))
         define_flags(arguments)
         return list(FLAGS(arguments))
     except UsageError as error:
@@ -120,15 +76,16 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     raise AssertionError("unreachable")
 
 
-def _with_model_config(argv: Sequence[str]) -> list[str]:
-    """The arguments, with the configuration for a model of the user's if none is named."""
+def _with_default_config(argv: Sequence[str]) -> list[str]:
+    """The arguments, with a configuration if none is named and there is one for the command or for --model."""
 
     def given(name: str) -> bool:
         return any(re.match(rf"--?{name}(=|$)", argument) for argument in argv[1:])
 
-    if not given("model") or given("config"):
+    default = BENCHMARK_CONFIG if argv[1] in WITH_DEFAULTS else MODEL_CONFIG if given("model") else None
+    if default is None or given("config"):
         return list(argv)
-    return [argv[0], f"--config={MODEL_CONFIG}", *argv[1:]]  # overrides come after what they override
+    return [argv[0], f"--config={default}", *argv[1:]]  # overrides come after what they override
 
 
 def main(argv: Sequence[str]) -> int:
@@ -144,75 +101,27 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    if argv[1:2] == ["describe"]:
-        _check_network_flags("describe")
-        return _describe(argv[2:])
-    if len(argv) != 2:
-        raise UsageError(
-            f"expected one command, got {' '.join(argv[1:]) or 'none'}; legal are {', '.join(_commands())}"
-        )
+    commands = (*RUN_COMMANDS, *COMMANDS)
+    if len(argv) < 2:
+        raise UsageError(f"expected one command, got none; legal are {', '.join(commands)}")
     command = argv[1]
-    if command not in _commands():
-        raise bad_value("command", command, one_of(_commands()))
-    _check_network_flags(command)
-    _check_model_flags(command)
-    if command == "scale":
-        return _scale()
-    workdir = _workdir()
-    if command == "status":
-        show_status(workdir, Reporter())
-        return EXIT_DONE
-    return _run(command, _config(), workdir)
+    if command not in commands:
+        raise bad_value("command", command, one_of(commands))
+    given = flag_table.given(FLAGS)
+    flag_table.check(command, given)
+    call = Call(tuple(argv[2:]), given, _config, _workdir, FLAGS["config"].value is not None, bool(FLAGS.workdir))
+    if command in COMMANDS:
+        return int(load(COMMANDS, command, "command")(call))
+    if len(argv) != 2:
+        raise UsageError(f"expected one command, got {' '.join(argv[1:])}; legal are {', '.join(commands)}")
+    _check_model_flags(call)
+    return _run(command, call)
 
 
-def _check_network_flags(command: str) -> None:
-    for owner, names in NETWORK_FLAGS.items():
-        for name in names:
-            if FLAGS[name].present and name not in NETWORK_FLAGS.get(command, ()):
-                raise UsageError(f"--{name}: {command} does not take it; only {owner} does")
-
-
-def _check_model_flags(command: str) -> None:
-    given = [name for name in MODEL_FLAGS if FLAGS[name].present]
-    if given and command not in MODEL_COMMANDS:
-        raise UsageError(f"--{given[0]}: {command} does not take it; {one_of(MODEL_COMMANDS)} do")
+def _check_model_flags(call: Call) -> None:
+    given = [name for name in MODEL_FLAGS if name in call.flags]
     if given and FLAGS.model is None:
         raise UsageError(f"--{given[0]}: goes with --model; without it, a configuration says so: --config.KEY=VALUE")
-
-
-def _describe(arguments: Sequence[str]) -> int:
-    from pipeline.describe import Asked, describe, show
-
-    if len(arguments) != 1:
-        found = " ".join(arguments) or "none"
-        raise UsageError(f"describe: expected one name, or a network's text in quotes; got {found}")
-    asked = Asked(**{name: FLAGS[name].value for name in NETWORK_FLAGS["describe"]})
-    show(describe(arguments[0], asked), Reporter())
-    return EXIT_DONE
-
-
-def _scale() -> int:
-    from pipeline.scale import GRID_STEP, ScaleRequest, grid_command, scale_command
-
-    given = {name: FLAGS[name].value for name in NETWORK_FLAGS["scale"] if FLAGS[name].value is not None}
-    step = given.pop("grid_step", None)
-    if FLAGS["config"].value is None and not FLAGS.workdir:
-        if step is not None:
-            raise UsageError("--grid_step: needs --config and --workdir, with which the grid is searched")
-        lines = scale_command(ScaleRequest(**given))
-    else:
-        for name in ("alpha", "beta", "gamma"):
-            if name in given:
-                raise UsageError(f"--{name}: the grid search finds it; leave --config and --workdir out to give it")
-        workdir, config = _workdir(), _config()
-        lines = grid_command(ScaleRequest(**given), config, workdir, Reporter(), GRID_STEP if step is None else step)
-    for line in lines:
-        print(line)
-    return EXIT_DONE
-
-
-def _commands() -> tuple[str, ...]:
-    return (*COMMANDS, "status", "describe", "scale")
 
 
 def _workdir() -> Path:
@@ -237,8 +146,9 @@ def _config() -> Config:
     return validated(FLAGS.config)
 
 
-def _run(command: str, config: Config, workdir: Path) -> int:
-    folder = Workdir(workdir)
+def _run(command: str, call: Call) -> int:
+    workdir = call.workdir()
+    config, folder = call.config(), Workdir(workdir)
     folder.check(config, FLAGS.new_config)
     if config.model.file is not None:
         if command == "search":
@@ -250,13 +160,23 @@ def _run(command: str, config: Config, workdir: Path) -> int:
     if FLAGS.dry_run:
         show_plan(stages, workdir, reporter)
         return EXIT_DONE
-    failed = run_stages(stages, plan, config, folder, reporter, FLAGS.new_config)
+    with _stored_code(config):
+        failed = run_stages(stages, plan, config, folder, reporter, FLAGS.new_config, call.connections())
     if command == "run":
         for line in closing_lines(workdir):
             reporter.line(line)
     for line in failed:
         print(f"litesmith: {line}", file=sys.stderr)
     return EXIT_FAILED if failed else EXIT_DONE
+
+
+def _stored_code(config: Config) -> AbstractContextManager[None]:
+    """Lets every stage, also of a run that goes on, load the custom code that the user has allowed."""
+    if not config.model.allow_custom:
+        return contextlib.nullcontext()
+    from compress.storage import stored_code
+
+    return stored_code(True)
 
 
 def _plan(config: Config) -> Plan:

@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from android_bench.settings import TARGETS, BenchConfig, target_stem
+from android_bench.targets import described_target
 from compress.recipe import CompressionRecipe, parse_recipe
 from core.errors import UsageError, bad_value
 from core.spec_io import content_id, to_plain
 from core.values import file_sha256
 from deploy.schemes import MIXED
 from pipeline.config import Config
+from search.latency.table import read_latency_table
 from search.oracles.past import read_log
 from search.settings import SearchConfig
 
@@ -33,13 +36,13 @@ VERSIONS = {
     "search": 3,
     "teacher": 1,
     "float": 3,
-    "own_model": 1,
-    "pass": 3,
-    "found_recipe": 1,
-    "convert": 2,
-    "validate": 2,
-    "bench": 1,
-    "report": 2,
+    "own_model": 2,
+    "pass": 4,
+    "found_recipe": 2,
+    "convert": 3,
+    "validate": 3,
+    "bench": 2,
+    "report": 3,
     "release": 1,
 }
 
@@ -49,7 +52,11 @@ VERSIONS = {
 LATER_SEARCH_SETTINGS = (
     *("cost_weight", "objectives", "max_macs", "max_params", "max_peak_memory_bytes"),
     *("past_logs", "evaluator", "proxy", "warm_start", "proxy_pool", "recipe", "recipe_epochs"),
+    *("max_latency_us", "latency_table"),
 )
+
+# The same of measurements.
+LATER_BENCH_SETTINGS = ("own", "profile", "max_cool_down_seconds", "retries")
 
 TOOLS = (
     *("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner"),
@@ -220,7 +227,7 @@ def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str
 
 def _search_params(config: Config) -> dict[str, Any]:
     params: dict[str, Any] = {"search": config.search, "seed": config.seed}
-    if config.search.cost == "latency_us":
+    if config.search.measured:
         params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,))
     if config.search.recipe is not None:
         params["compress"] = dataclasses.replace(config.compress, recipes=())
@@ -237,6 +244,8 @@ def _keyed_search(search: SearchConfig) -> dict[str, Any]:
             del plain[name]
     if search.past_logs:
         plain["past_logs"] = [_log_sha256(path, search.space) for path in search.past_logs]
+    if search.latency_table is not None:
+        plain["latency_table"] = _table_sha256(search.latency_table, search.space)
     return plain
 
 
@@ -248,6 +257,18 @@ def _log_sha256(path: str, space_name: str) -> str:
         read_log(Path(path), space_name)
     except UsageError as error:
         raise UsageError(f"config.search.past_logs: {error}") from error
+    return file_sha256(path)
+
+
+def _table_sha256(path: str, space_name: str) -> str:
+    """Also reads the table, which must be one of the space."""
+    where = "config.search.latency_table"
+    try:
+        table = read_latency_table(Path(path))
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    if table.space != space_name:
+        raise bad_value(where, path, f"a table of the space {space_name}; this one is of {table.space}")
     return file_sha256(path)
 
 
@@ -318,5 +339,17 @@ def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, da
     results = [convert, validate]
     for target in config.bench.targets:
         bench = dataclasses.replace(config.bench, targets=(target,))
-        results.append(planner.add(f"{artifact.name}.bench.{target}", "bench", {"bench": bench}, (convert,)))
+        name = f"{artifact.name}.bench.{target_stem(target)}"
+        results.append(planner.add(name, "bench", {"bench": bench}, (convert,), _keyed_bench(bench)))
     return results
+
+
+def _keyed_bench(bench: BenchConfig) -> dict[str, Any]:
+    """What a measurement depends on; of a target that is described in a file, that file's content."""
+    plain: dict[str, Any] = to_plain(bench)
+    for name in LATER_BENCH_SETTINGS:
+        if plain[name] == to_plain(BenchConfig())[name]:
+            del plain[name]
+    described = [described_target(name, bench) for name in bench.targets]
+    own = [target for target in described if target != TARGETS.get(target.name)]
+    return {"bench": plain, **({"described": own} if own else {})}

@@ -24,12 +24,12 @@ CONFUSIONS = 20
 
 def render(report: RunReport, created: str) -> str:
     """The whole page; `created` is an ISO 8601 time. The same arguments give the same text, byte for byte."""
-    return _environment().get_template("report.html.j2").render(_values(report, created))
+    return environment().get_template("report.html.j2").render(_values(report, created))
 
 
 def summary(report: RunReport, created: str) -> str:
     """The headline, the released models and the failures as Markdown."""
-    return _environment().get_template("summary.md.j2").render(_values(report, created))
+    return environment().get_template("summary.md.j2").render(_values(report, created))
 
 
 def headline(report: RunReport) -> str:
@@ -56,8 +56,9 @@ def headline(report: RunReport) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """The templates of all pages, with the filters that write numbers."""
+    found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=lambda name: bool(name and name.endswith(".html.j2")),
         undefined=jinja2.StrictUndefined,
@@ -65,9 +66,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     names = ("number", "tiny", "percent", "points", "size", "latency", "count", "duration", "ratio", "moment")
-    environment.filters |= {name: getattr(report_units, name) for name in names}
-    environment.filters |= {"times": _times, "lost": _lost, "markdown": _markdown, "fixed": _fixed}
-    return environment
+    found.filters |= {name: getattr(report_units, name) for name in names}
+    found.filters |= {"times": _times, "lost": _lost, "markdown": _markdown, "fixed": _fixed}
+    return found
 
 
 def _values(report: RunReport, created: str) -> dict[str, Any]:

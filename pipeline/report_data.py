@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from android_bench.settings import target_stem
 from core.errors import LitesmithError
 from core.spec_io import from_plain, to_plain
 from core.values import Artifact, Measurement
@@ -28,6 +29,8 @@ class ArtifactReport:
       val_accuracy: of the .tflite on the validation images.
       validation: deploy.validate.Validation as JSON types.
       measurements: one per target that could be measured.
+      fall_back: deploy.mixed_precision.MixedReport as JSON types, of the scheme "mixed".
+      encoding: deploy.sparse.Encoding without the content, where kernels could be stored sparse.
     """
 
     plan: ArtifactPlan
@@ -41,6 +44,8 @@ class ArtifactReport:
     val_accuracy: float
     validation: dict[str, Any]
     measurements: tuple[Measurement, ...]
+    fall_back: dict[str, Any] | None = None
+    encoding: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,9 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
         failure = _failure(plan, directories, ("convert", "validate"))
         if failure is None:
             artifacts.append(_artifact(config, plan, directories))
-            failure = _failure(plan, directories, tuple(f"bench.{target}" for target in config.bench.targets))
+            failure = _failure(
+                plan, directories, tuple(f"bench.{target_stem(target)}" for target in config.bench.targets)
+            )
         if failure is not None:
             failures.append(failure)
     if not artifacts:
@@ -147,7 +154,9 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
     convert = directories[f"{plan.name}.convert"]
     node = read_node(directories[plan.node])
     record = read_json(convert / "artifact.json")
-    benches = (directories[f"{plan.name}.bench.{target}"] / "measurement.json" for target in config.bench.targets)
+    benches = (
+        directories[f"{plan.name}.bench.{target_stem(target)}"] / "measurement.json" for target in config.bench.targets
+    )
     if node.scheme:
         plan = dataclasses.replace(plan, recipe=node.recipe, scheme=node.scheme, steps=node.steps)
     return ArtifactReport(
@@ -162,7 +171,13 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
         val_accuracy=record["val_accuracy"],
         validation=read_json(directories[f"{plan.name}.validate"] / "validation.json"),
         measurements=tuple(from_plain(Measurement, read_json(path)) for path in benches if path.exists()),
+        fall_back=_json_or_none(convert / "fall_back.json"),
+        encoding=_json_or_none(convert / "encoding.json"),
     )
+
+
+def _json_or_none(path: Path) -> Any:
+    return read_json(path) if path.exists() else None
 
 
 def is_found(plan: ArtifactPlan) -> bool:

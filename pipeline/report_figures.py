@@ -66,7 +66,7 @@ def panels(report: RunReport, artifact: ArtifactReport) -> tuple[Panel, ...]:
         _panel("Size of the .tflite", f"{name}-size", sizes),
         _panel("Size when zipped", f"{name}-zipped", zipped),
     ]
-    for target in report.config["bench"]["targets"]:
+    for target in report_view.targets(report):
         bars = [_latency_bar(words, m) for words, step in steps for m in step.measurements if m.target.name == target]
         found += [_panel(f"Latency on {target}", f"{name}-{target}", bars)] if bars else []
     return tuple(found)

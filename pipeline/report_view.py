@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from android_bench.settings import target_stem
 from core.errors import LitesmithError
 from core.spec_io import to_plain
 from core.values import Measurement
@@ -25,6 +26,7 @@ STAGE_KINDS = {
     "data": "data",
     "search": "search",
     "teacher": "teacher",
+    "own_model": "import of the model",
     "float": "training of the winners",
     "pass": "compression passes",
     "convert": "conversion",
@@ -200,6 +202,11 @@ def _objectives(report: RunReport) -> list[tuple[str, str]]:
     return [tuple(text.split(" ")) for text in report.config["search"]["objectives"]]
 
 
+def targets(report: RunReport) -> tuple[str, ...]:
+    """The names of the targets that the run measures on."""
+    return tuple(target_stem(name) for name in report.config["bench"]["targets"])
+
+
 def measured_cost(report: RunReport, artifact: ArtifactReport) -> float | None:
     """The artifact's cost in the unit of the search: MACs, or median microseconds on the search's target."""
     search = report.config["search"]
@@ -246,8 +253,10 @@ def conditions(report: RunReport) -> tuple[dict[str, str], tuple[str, ...]]:
 def stage_seconds(report: RunReport) -> tuple[tuple[str, int, float], ...]:
     """(kind of stage, how many, their wall time in seconds), in the order of the pipeline."""
     groups: dict[str, list[float]] = {}
+    own_model = report.config["model"]["file"] is not None
     for name, seconds in report.seconds.items():
-        groups.setdefault(_kind(name), []).append(seconds)
+        kind = _kind(name)
+        groups.setdefault("own_model" if kind == "float" and own_model else kind, []).append(seconds)
     return tuple((words, len(groups[kind]), sum(groups[kind])) for kind, words in STAGE_KINDS.items() if kind in groups)
 
 

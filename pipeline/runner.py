@@ -9,10 +9,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from android_bench.connections import Connections
 from core.errors import CandidateError, InvariantError, LitesmithError, UsageError, one_line
 from core.progress import Reporter
 from core.registry import load
@@ -38,6 +39,7 @@ class StageContext:
       out: an empty folder that is committed when the stage ends.
       scratch: a folder for checkpoints, kept if the process is killed and removed when the stage is committed.
       inputs: input stage name -> its committed folder.
+      connections: where the targets are; not in any key.
     """
 
     stage: Stage
@@ -45,6 +47,7 @@ class StageContext:
     scratch: Path
     inputs: dict[str, Path]
     reporter: Reporter
+    connections: Connections = field(default_factory=Connections)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -83,8 +86,9 @@ def run_stages(
     workdir: Workdir,
     reporter: Reporter,
     new_config: bool = False,
+    connections: Connections | None = None,
 ) -> list[str]:
-    """Runs what is not done yet and returns the recipes' failures, a line each.
+    """Runs what is not done yet and returns the recipes' failures, a line each. `connections` tells where targets are.
 
     Raises LitesmithError naming the stage if the run cannot go on; what was finished is kept.
     """
@@ -102,7 +106,7 @@ def run_stages(
                 _publish(stage, root)
                 reporter.line(f"{title}: published again")
             else:
-                _run_stage(stage, title, plan, root, reporter)
+                _run_stage(stage, title, plan, root, reporter, connections or Connections())
                 ran.add(stage.name)
     return failures(stages, root)
 
@@ -137,7 +141,7 @@ def _scratch(stage: Stage, root: Path) -> Path:
     return root / "scratch" / stage.directory(root).name
 
 
-def _run_stage(stage: Stage, title: str, plan: Plan, root: Path, reporter: Reporter) -> None:
+def _run_stage(stage: Stage, title: str, plan: Plan, root: Path, reporter: Reporter, connections: Connections) -> None:
     inputs = {name: plan.stage(name).directory(root) for name in stage.inputs}
     scratch = _scratch(stage, root)
     started = time.monotonic()
@@ -145,7 +149,7 @@ def _run_stage(stage: Stage, title: str, plan: Plan, root: Path, reporter: Repor
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         with committed_directory(stage.directory(root)) as out:
-            outcome = _outcome(StageContext(stage, out, scratch, inputs, reporter))
+            outcome = _outcome(StageContext(stage, out, scratch, inputs, reporter, connections))
             record = {"name": stage.name, "key": stage.key, "summary": outcome.summary}
             atomic_write_json(out / "stage.json", {**record, "seconds": round(time.monotonic() - started, 3)})
         if stage.kind in SUMMARY_KINDS:

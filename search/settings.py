@@ -71,7 +71,10 @@ class SearchConfig:
         are computed and so repeat exactly.
       cost_weight: of the objective "weighted".
       objectives: of the objective "pareto": two or more, each "METRIC max" or "METRIC min".
-      max_macs, max_params, max_peak_memory_bytes: a candidate beyond one of them is refused before it is trained.
+      latency_table: a file of the command latency_table (search.latency.table), which predicts `latency_us` in place of
+        a measurement; trials are not converted then. None: each is measured on `target`.
+      max_macs, max_params, max_peak_memory_bytes, max_latency_us: a candidate beyond one of them is refused before it
+        is trained. The last needs `latency_table`.
       num_winners: how many networks are trained in full; of a Pareto search those that spread best along its front.
       num_workers: how many trials are evaluated at once, each in a process of its own; 1 is this process itself.
       past_logs: trial logs (trials.jsonl) of earlier searches over the same space on other data, for the strategies
@@ -102,6 +105,8 @@ class SearchConfig:
     max_macs: float | None = None
     max_params: float | None = None
     max_peak_memory_bytes: float | None = None
+    max_latency_us: float | None = None
+    latency_table: str | None = None
     num_workers: int = 1
     past_logs: tuple[str, ...] = ()
     evaluator: str = TRAIN
@@ -135,17 +140,20 @@ class SearchConfig:
             self._check_hyperband()
         self._check_past_logs()
         self._check_proxy()
+        self._check_latency()
         if self.recipe is not None:
             self._check_recipe()
 
     def _check_pareto(self) -> None:
         check_name(SEVERAL_OBJECTIVES, self.oracle, f"config.search.oracle with config.search.objective = {PARETO!r}")
         where = "config.search.objectives"
-        names = COMPUTED_METRICS + (MEASURED_METRICS if self.cost == "latency_us" else ())
+        names = COMPUTED_METRICS + (MEASURED_METRICS if self.measured else ())
+        names += ("latency_us",) if self.latency_table is not None else ()
         for text in self.objectives:
             metric, _, direction = text.partition(" ")
             if metric not in names or direction not in DIRECTIONS:
-                why = "" if self.cost == "latency_us" else f" (others need config.search.cost = {COSTS[0]!r})"
+                needed = f" (others need config.search.cost = {COSTS[0]!r} and no config.search.latency_table)"
+                why = "" if self.measured else needed
                 legal = f"'METRIC max' or 'METRIC min', the metric being {one_of(names)}{why}"
                 raise bad_value(where, text, legal)
         metrics = [metric for metric, _ in self.directions]
@@ -173,6 +181,16 @@ class SearchConfig:
             in_choices(f"config.search.objective {why}", self.objective, ("accuracy",))
             in_choices(f"config.search.oracle {why}", self.oracle, tuple(sorted(set(ORACLES) - {"hyperband"})))
 
+    def _check_latency(self) -> None:
+        where = "config.search.latency_table"
+        if self.max_latency_us is not None and self.latency_table is None:
+            legal = f"None, or a limit with {where}: what is measured is known only after the training"
+            raise bad_value("config.search.max_latency_us", self.max_latency_us, legal)
+        if self.latency_table is not None and self.recipe is not None:
+            raise bad_value(where, self.latency_table, "None with config.search.recipe, which changes the network")
+        if self.latency_table is not None and self.cost != "latency_us":
+            raise bad_value(where, self.latency_table, f"None with config.search.cost = {self.cost!r}")
+
     def _check_recipe(self) -> None:
         parse_template(self.recipe or "")
         in_range("config.search.recipe_epochs", self.recipe_epochs, *EPOCHS)
@@ -199,6 +217,11 @@ class SearchConfig:
         return "val_accuracy" if self.recipe is None else "int8_val_accuracy"
 
     @property
+    def measured(self) -> bool:
+        """Whether each trial is converted and measured on the target."""
+        return self.cost == "latency_us" and self.latency_table is None
+
+    @property
     def target_cost(self) -> float:
         """The budget in the unit of `cost`."""
         return self.target_latency_us if self.cost == "latency_us" else self.target_macs
@@ -210,8 +233,13 @@ class SearchConfig:
 
     @property
     def limits(self) -> dict[str, float]:
-        """The metrics of search.cost.Cost that are limited, with their limits."""
-        limits = {"macs": self.max_macs, "params": self.max_params, "peak_memory_bytes": self.max_peak_memory_bytes}
+        """The limited metrics with their limits: those of search.cost.Cost, and the latency by `latency_table`."""
+        limits = {
+            "macs": self.max_macs,
+            "params": self.max_params,
+            "peak_memory_bytes": self.max_peak_memory_bytes,
+            "latency_us": self.max_latency_us,
+        }
         return {metric: limit for metric, limit in limits.items() if limit is not None}
 
 

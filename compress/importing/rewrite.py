@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from core.keras_env import keras, tf
@@ -29,6 +29,7 @@ WITH_ACTIVATION = (Layers.Conv1D, Layers.Conv2D, Layers.Conv2DTranspose, Layers.
 # What may stand between a grey image and the first kernel when the image gets three channels: linear, by channel.
 KEEPS_MEAN = (Layers.Rescaling, Layers.Normalization, Layers.ZeroPadding2D, Layers.Cropping2D, Layers.Flatten)
 IMAGE = "image"
+GREY = "grey"
 RGB = 3
 INPUT_SCALES = {"0..1": (1.0, 0.0), "0..255": (255.0, 0.0), "-1..1": (2.0, -1.0)}
 # relu6(1.2 x + 3) / 6 is Keras 2's hard sigmoid, 0.2 x + 0.5 between 0 and 1.
@@ -43,12 +44,14 @@ def rewritten(model: keras.Model, resolution: int, input_range: str, where: str)
       model: one image [side, side, 1 or 3] -> one row of scores.
       input_range: the values that `model` takes, a key of INPUT_SCALES.
 
-    Raises UsageError if a grey network cannot be widened to RGB, or its scores are independent of each other.
+    A network for grey images gets kernels that take the mean of three channels; where that cannot be, a 1x1 convolution
+    before it does. Raises UsageError if its scores are independent of each other.
     """
-    rewriter = _Rewriter(model, where)
+    rewriter = _Rewriter(model)
     image = keras.Input((resolution, resolution, RGB), name=IMAGE)
     scale, offset = INPUT_SCALES[input_range]
-    (output,) = rewriter.graph(model, [rewriter.rescaled(image, scale, offset, "input_range")], "")
+    x = image if rewriter.takes_rgb else rewriter.mean_of_channels(image)
+    (output,) = rewriter.graph(model, [rewriter.rescaled(x, scale, offset, "input_range")], "")
     last = _producer(output)
     if type(last) is Layers.Softmax:
         output = last.input
@@ -56,19 +59,37 @@ def rewritten(model: keras.Model, resolution: int, input_range: str, where: str)
         raise UsageError(
             f"{where} ends in a sigmoid: independent scores; expected logits or a softmax over the classes"
         )
+    rewriter.give_names_back({layer.name for layer in keras.Model(image, output).layers})
     return keras.Model(image, output, name=model.name)
 
 
 class _Rewriter:
-    """Calls new layers on new tensors in the order of the old graph."""
+    """Calls new layers on new tensors in the order of the old graph.
 
-    def __init__(self, model: keras.Model, where: str) -> None:
-        self._where = where
+    Attributes:
+      takes_rgb: whether the network takes images of three channels, or is for grey ones and its first kernels can be
+        made to.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
         self._calls: Counter[int] = Counter()
         _count_calls(model, self._calls)
         self._names: set[str] = {IMAGE}
         self._own_names = {_legal_name(layer.name) for layer in model.layers if not isinstance(layer, keras.Model)}
         self._copies: dict[tuple[int, str], _Weighted] = {}
+        self._unscaled: dict[str, tuple[Any, keras.layers.Layer]] = {}
+        self.takes_rgb = model.inputs[0].shape[-1] == RGB or _can_be_widened(model, self._calls)
+
+    def mean_of_channels(self, image: Any) -> Any:
+        """A grey image as a 1x1 convolution."""
+        grey = Layers.Conv2D(1, 1, use_bias=False, name=self._name(GREY))
+        return _Weighted(grey, [np.full((1, 1, RGB, 1), 1 / RGB, np.float32)])(image)
+
+    def give_names_back(self, left: Collection[str]) -> None:
+        """A padding that is in the place of one that is not `left` in the flat network gets that one's name."""
+        for name, (_, layer) in self._unscaled.items():
+            if name not in left:
+                layer._name = name
 
     def graph(self, model: keras.Model, inputs: Sequence[Any], prefix: str) -> list[Any]:
         """The outputs of `model` on new inputs; `prefix` is put before names that are taken."""
@@ -79,7 +100,6 @@ class _Rewriter:
                 continue
             args, kwargs = filled((node.call_args, node.call_kwargs), values)
             kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-            self._check_grey(node, args[0])
             outputs = self._layer(call.layer, args, kwargs, prefix)
             values |= {id(old): new for old, new in zip(call.outputs, tf.nest.flatten(outputs), strict=True)}
         return [values[id(output)] for output in model.outputs]
@@ -123,8 +143,10 @@ class _Rewriter:
 
     def _copied(self, layer: keras.layers.Layer, prefix: str) -> Any:
         """A new layer of the same weights; one that has some stays one layer in all its calls."""
-        if type(layer).__module__.split(".")[0] != keras.__name__ or type(layer) is Layers.Lambda:
-            return layer  # a user's own class: it need not be able to copy itself
+        if getattr(Layers, type(layer).__name__, None) is not type(layer) or type(layer) is Layers.Lambda:
+            return (
+                layer  # a user's own class, or what a SavedModel has in its place: it need not be able to copy itself
+            )
         if layer.weights:
             return self._weighted(layer, "", type(layer), {}, layer.get_weights(), prefix)
         return type(layer).from_config({**layer.get_config(), "name": self._name(layer.name, prefix)})
@@ -136,8 +158,7 @@ class _Rewriter:
         if self._calls[id(layer)] == 1 and type(layer) is not Layers.Conv2DTranspose:
             x, scale = self._without_scale(x)
             weights[0] = _scaled(weights[0], scale, axis, getattr(layer, "groups", 1))
-        is_plain = type(layer) is Layers.Dense or (type(layer) is Layers.Conv2D and layer.groups == 1)
-        if is_plain and int(x.shape[-1]) == RGB * weights[0].shape[axis]:  # made for grey images
+        if _is_plain(layer) and int(x.shape[-1]) == RGB * weights[0].shape[axis]:  # made for grey images
             weights[0] = np.repeat(weights[0] / RGB, RGB, axis=axis)
         return self._weighted(layer, "", type(layer), {"activation": "linear"}, weights, prefix)(x)
 
@@ -201,22 +222,11 @@ class _Rewriter:
         if type(layer) is Layers.ZeroPadding2D:
             inner, scale = self._without_scale(layer.input)
             if inner is not layer.input:
-                name = layer.name
-                return Layers.ZeroPadding2D.from_config({**layer.get_config(), "name": name})(inner), scale
+                if layer.name not in self._unscaled:  # one for all that read the padded image
+                    padding = Layers.ZeroPadding2D.from_config({**layer.get_config(), "name": self._name(layer.name)})
+                    self._unscaled[layer.name] = padding(inner), padding
+                return self._unscaled[layer.name][0], scale
         return x, np.ones(())
-
-    def _check_grey(self, node: Any, x: Any) -> None:
-        """Raises UsageError if values of three channels meet a layer that was made for one and cannot be widened."""
-        old = tf.nest.flatten(node.keras_inputs)[0]
-        if isinstance(node.layer, keras.Model) or tf.nest.flatten(x)[0].shape[-1] == old.shape[-1]:
-            return
-        layer = node.layer
-        widened = type(layer) is Layers.Dense or (type(layer) is Layers.Conv2D and layer.groups == 1)
-        if not widened and type(layer) not in KEEPS_MEAN:
-            raise UsageError(
-                f"{self._where} takes grey images, and its layer {layer.name!r} ({type(layer).__name__}) comes before "
-                "the first convolution; expected an input of 3 channels"
-            )
 
     def _name(self, name: str, prefix: str = "", take: bool = True) -> str:
         """A name that no other layer has: the old one if that is free and not one of the outer model's."""
@@ -242,6 +252,31 @@ class _Weighted:
             self._layer.set_weights(self._weights)
             self._weights = None
         return outputs
+
+
+def _can_be_widened(model: keras.Model, calls: Counter[int]) -> bool:
+    """Whether all kernels that read a grey image may read three channels instead, each with a third of its weights.
+
+    Between them and the image there may be layers of KEEPS_MEAN. `calls` is how often each layer is called.
+    """
+    grey = {id(model.inputs[0])}
+    for call in calls_of(model):
+        if grey.isdisjoint(map(id, call.inputs)):
+            continue
+        if isinstance(call.layer, keras.Model):
+            fits = calls[id(call.layer)] == 1 and _can_be_widened(call.layer, calls)
+        elif type(call.layer) in KEEPS_MEAN:
+            fits = True
+            grey.update(map(id, call.outputs))
+        else:
+            fits = _is_plain(call.layer) and calls[id(call.layer)] == 1
+        if not fits:
+            return False
+    return grey.isdisjoint(map(id, model.outputs))
+
+
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    return type(layer) is Layers.Dense or (type(layer) is Layers.Conv2D and layer.groups == 1)
 
 
 def _count_calls(model: keras.Model, calls: Counter[int]) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-from google.protobuf import (  # type: ignore[import-untyped]
+from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
     message_factory,
 )
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from compress.importing.fields import MODEL_CLASSES
 from core.errors import UsageError, one_line

@@ -16,6 +16,7 @@ import numpy as np
 from compress.importing.fields import HARD_SIGMOID, HARD_SWISH, MODEL_CLASSES
 from compress.importing.plain import plain_architecture
 from compress.importing.source import HDF5, KERAS_ZIP, ModelFile, archived_weights, layers_of
+from compress.storage import register_classes
 from core.errors import UsageError, one_line
 
 # The layers inside a MultiHeadAttention, in the order of its weights; Keras 2 writes the names with an underscore.
@@ -52,6 +53,7 @@ def trusted_model(file: ModelFile) -> keras.Model:
     if file.keras_version == 3:
         raise UsageError(f"{file.where} was written by Keras 3; its custom objects cannot be loaded by tf_keras")
     try:
+        register_classes(file.architecture)
         return keras.models.load_model(file.path, compile=False, safe_mode=False)
     except Exception as error:  # whatever the user's code raises
         raise UsageError(f"{file.where} cannot be loaded ({one_line(error)})") from error

@@ -28,10 +28,10 @@ def svd(matrix: npt.ArrayLike, rank: int) -> tuple[Float32, Float32]:
     a, b = whole.shape
     if a <= b:
         values, vectors = spectrum(whole)
-        first = vectors[:, : _usable(values, rank)]
+        first = vectors[:, : min(rank, rank_of(values))]
         return _float32(first), _float32(first.T @ whole)
     values, vectors = spectrum(whole.T)
-    rank = _usable(values, rank)
+    rank = min(rank, rank_of(values))
     sizes, right = np.sqrt(values[:rank]), vectors[:, :rank]
     return _float32(whole @ right / sizes), _float32((right * sizes).T)
 
@@ -83,6 +83,11 @@ def spectrum(matrix: Float64) -> tuple[Float64, Float64]:
     return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
+def rank_of(values: Float64) -> int:
+    """The rank, at least 1, of a matrix with these squared singular values; what is smaller is rounding."""
+    return max(1, int(np.count_nonzero(values > RANK_TOLERANCE * values[0])))
+
+
 def energy_kept(kernel: npt.ArrayLike, factors: tuple[Float32, ...]) -> float:
     """The share 0..1 of a kernel's energy (sum of squares) that its factors keep: 1 - squared error / energy."""
     whole = np.asarray(kernel, np.float64)
@@ -101,10 +106,6 @@ def _composed(first: Float32, second: Float32) -> Float32:
 
 def _unfolded(kernel: Float64, axis: int) -> Float64:
     return np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
-
-
-def _usable(values: Float64, rank: int) -> int:
-    return max(1, min(rank, int(np.count_nonzero(values > RANK_TOLERANCE * values[0]))))
 
 
 def _float32(values: Float64) -> Float32:

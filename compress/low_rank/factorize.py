@@ -6,7 +6,8 @@ arXiv:1511.06530) or spatial SVD (Jaderberg et al. 2014, arXiv:1405.3866), which
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from compress.low_rank.choose import by_energy, by_params
 from compress.low_rank.decompose import Float32, energy_kept, spatial_svd, svd, tucker2
 from compress.low_rank.options import Choice, Options, options_of, whole_of
 from compress.rewrite import config_of, model_of, replace_by_chain
-from compress.settings import LowRankSettings, matches
+from compress.settings import LowRankSettings
 from compress.storage import named_weights
 from core.errors import CandidateError
 
@@ -29,7 +30,8 @@ class LayerReport:
     """What became of a dense layer or convolution.
 
     Attributes:
-      layer: its name; the factors are called after it, with _u, _core and _v.
+      layer: its name.
+      factors: the names of the layers in its place, () if it was left as it is (see `factor_names`).
       shape: of its kernel, as Keras has it.
       form, ranks: see compress.low_rank.options.Choice; "" and () if the layer was left as it is.
       params_before, params_after: weights of the kernel and of its factors; the bias is left out of both.
@@ -39,6 +41,7 @@ class LayerReport:
     """
 
     layer: str
+    factors: tuple[str, ...]
     shape: tuple[int, ...]
     form: str
     ranks: tuple[int, ...]
@@ -50,17 +53,20 @@ class LayerReport:
     reason: str
 
 
-def factorize(model: keras.Model, settings: LowRankSettings) -> tuple[keras.Model, tuple[LayerReport, ...]]:
+def factorize(
+    model: keras.Model, settings: LowRankSettings, excluded: Collection[str] = ()
+) -> tuple[keras.Model, tuple[LayerReport, ...]]:
     """A new model whose layers are cut where that pays, in fewer weights and fewer MACs, and a report on each layer.
 
-    A layer NAME becomes NAME_u, [NAME_core,] NAME_v; the last has its bias and activation. All other layers keep name
-    and weights. With `by` "energy" each layer keeps that share of its energy; with "params" the network's parameters
-    fall to that fraction. Raises CandidateError if no layer's rank pays, or if the least ranks leave too many.
+    Of a layer's factors (`factor_names`) the last has its bias and activation. All other layers keep name and weights,
+    `excluded` ones among them: those that `settings.exclude` means. With `by` "energy" each layer keeps that share of
+    its energy; with "params" the network's parameters fall to that fraction. Raises CandidateError if no layer's rank
+    pays, or if the least ranks leave too many.
     """
     layers = {
         layer.name: layer for layer in model.layers if isinstance(layer, (keras.layers.Dense, keras.layers.Conv2D))
     }
-    refused = {name: reason for name, layer in layers.items() if (reason := _refusal(layer, settings.exclude))}
+    refused = {name: reason for name, layer in layers.items() if (reason := _refusal(layer, excluded))}
     options = {name: _options(layer) for name, layer in layers.items() if name not in refused}
     if settings.by == "params":
         total = model.count_params()
@@ -72,8 +78,11 @@ def factorize(model: keras.Model, settings: LowRankSettings) -> tuple[keras.Mode
             f"low_rank: no rank pays that keeps {settings.number:g} of a layer's energy{_hint(options)}"
         )
     factors = {name: factors_of(_kernel(layers[name]), choice) for name, choice in chosen.items()}
+    names = factor_names(model, factors)
     reports = tuple(
-        _report(layer, chosen.get(name), factors.get(name), refused.get(name) or _no_rank(options[name], settings))
+        _report(layer, names[name], chosen[name], factors[name])
+        if name in chosen
+        else _whole_report(layer, refused.get(name) or _no_rank(options[name], settings))
         for name, layer in layers.items()
     )
     return with_factors(model, factors), reports
@@ -93,8 +102,9 @@ def factors_of(kernel: Float32, choice: Choice) -> tuple[Float32, ...]:
 def with_factors(model: keras.Model, factors: Mapping[str, Sequence[Float32]]) -> keras.Model:
     """A new model in which the named layers are replaced by layers with these kernels, in this order."""
     config, weights = config_of(model), named_weights(model)
+    names = factor_names(model, factors)
     for name, kernels in factors.items():
-        chain = _chain(model.get_layer(name), kernels)
+        chain = _chain(model.get_layer(name), names[name], kernels)
         replace_by_chain(config, name, chain)
         weights.pop(f"{name}/kernel")
         weights |= {f"{layer.name}/kernel": kernel for layer, kernel in zip(chain, kernels, strict=True)}
@@ -103,8 +113,24 @@ def with_factors(model: keras.Model, factors: Mapping[str, Sequence[Float32]]) -
     return model_of(config, weights)
 
 
-def _refusal(layer: keras.layers.Layer, exclude: Sequence[str]) -> str:
-    if matches(layer.name, exclude):
+def factor_names(model: keras.Model, factors: Mapping[str, Sequence[Float32]]) -> dict[str, tuple[str, ...]]:
+    """The names of the layers in the place of each NAME: NAME_u, [NAME_core,] NAME_v.
+
+    Where the network has such a layer already, NAME_1_u and so on.
+    """
+    taken = {layer.name for layer in model.layers}
+    found = {}
+    for name, kernels in factors.items():
+        ends = ("u", "v") if len(kernels) == 2 else ("u", "core", "v")
+        beginnings = itertools.chain((name,), (f"{name}_{number}" for number in itertools.count(1)))
+        candidates = (tuple(f"{beginning}_{end}" for end in ends) for beginning in beginnings)
+        found[name] = next(names for names in candidates if taken.isdisjoint(names))
+        taken.update(found[name])
+    return found
+
+
+def _refusal(layer: keras.layers.Layer, excluded: Collection[str]) -> str:
+    if layer.name in excluded:
         return "excluded"
     if type(layer) not in (keras.layers.Dense, keras.layers.Conv2D):
         return f"{type(layer).__name__} has no low-rank form"
@@ -146,9 +172,8 @@ def _absorbed(parts: tuple[Float32, Float32, Float32], whole_inputs: bool, whole
     return parts
 
 
-def _chain(layer: keras.layers.Layer, kernels: Sequence[Float32]) -> list[keras.layers.Layer]:
+def _chain(layer: keras.layers.Layer, names: Sequence[str], kernels: Sequence[Float32]) -> list[keras.layers.Layer]:
     """New layers for a layer's kernels: the first ones linear and without bias, the last with what the layer had."""
-    names = [f"{layer.name}{end}" for end in (("_u", "_v") if len(kernels) == 2 else ("_u", "_core", "_v"))]
     # A regularizer or a constraint speaks of the whole kernel, not of its factors.
     config = layer.get_config() | {"kernel_regularizer": None, "kernel_constraint": None}
     linear = {"use_bias": False, "activation": "linear", "activity_regularizer": None}
@@ -172,13 +197,17 @@ def _geometry(layer: keras.layers.Layer, kernel: Float32, kernels: Sequence[Floa
 
 
 def _report(
-    layer: keras.layers.Layer, choice: Choice | None, factors: tuple[Float32, ...] | None, reason: str
+    layer: keras.layers.Layer,
+    names: tuple[str, ...],
+    after: Choice,
+    factors: tuple[Float32, ...],
+    reason: str = "",
 ) -> LayerReport:
     kernel = _kernel(layer)
     whole = whole_of(layer, kernel)
-    after = choice or whole
     return LayerReport(
         layer=layer.name,
+        factors=names,
         shape=tuple(kernel.shape),
         form=after.form,
         ranks=after.ranks,
@@ -186,6 +215,10 @@ def _report(
         params_after=after.params,
         macs_before=whole.macs,
         macs_after=after.macs,
-        energy=1.0 if factors is None else energy_kept(kernel, factors),
-        reason="" if choice else reason,
+        energy=energy_kept(kernel, factors) if factors else 1.0,
+        reason=reason,
     )
+
+
+def _whole_report(layer: keras.layers.Layer, reason: str) -> LayerReport:
+    return _report(layer, (), whole_of(layer, _kernel(layer)), (), reason)

@@ -13,7 +13,7 @@ from core.keras_env import keras
 import numpy as np
 import numpy.typing as npt
 
-from compress.low_rank.decompose import Float32, Float64, bases, spatial_matrix, spectrum
+from compress.low_rank.decompose import Float32, Float64, bases, rank_of, spatial_matrix, spectrum
 
 Int64 = npt.NDArray[np.int64]
 
@@ -111,6 +111,7 @@ def _by_rank(form: str, matrix: Float32 | Float64, sides: tuple[int, int], place
     """A kernel as a matrix of `sides`, cut in two: the first factor is computed at places[0], the other at [1]."""
     whole = np.asarray(matrix, np.float64)
     values, _ = spectrum(whole if whole.shape[0] <= whole.shape[1] else whole.T)
+    values = values[: rank_of(values)]  # a higher rank would be the same kernel with more weights
     ranks = np.arange(1, len(values) + 1)
     macs = ranks * (sides[0] * places[0] + sides[1] * places[1])
     both = np.stack([ranks, ranks], axis=1)

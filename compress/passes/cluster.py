@@ -17,7 +17,8 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable, plain_name
 from compress.passes.contract import compressible
-from compress.settings import ClusterSettings, value_for
+from compress.patterns import LAYER_CLUSTERS, LayerNames
+from compress.settings import ClusterSettings
 from core.errors import CandidateError
 
 LLOYD_ROUNDS = 20
@@ -35,14 +36,16 @@ class Cluster:
         """The model with its kernels in tfmot's clustering wrappers, centroids placed by k-means.
 
         A kernel that has too few weights to share values is not wrapped; it is not trained either, to keep its zeros.
-        Raises CandidateError if there is nothing to cluster.
+        Raises CandidateError if there is nothing to cluster, or naming a pattern that matches nothing.
         """
         pruned = dict(earlier.sparsity)
-        chosen = compressible(model, self._settings.exclude, depthwise=self._settings.depthwise)
+        names, settings = LayerNames(model, earlier), self._settings
+        chosen = compressible(model, names.excluded(settings.exclude), depthwise=settings.depthwise)
         if not chosen:
             raise CandidateError(f"{model.name}: there is nothing to cluster (no layer is left of those that may be)")
-        default = self._settings.number_of_clusters
-        self._numbers = {layer.name: int(value_for(layer.name, self._settings.layers, default)) for layer in chosen}
+        layers = [layer.name for layer in chosen]
+        numbers = names.values(layers, settings.layers, settings.number_of_clusters, LAYER_CLUSTERS)
+        self._numbers = {name: int(number) for name, number in numbers.items()}
         wrapping = {layer.name for layer in chosen if _has_enough_values(layer, self._numbers[layer.name])}
         self._frozen = tuple(sorted((self._numbers.keys() | pruned.keys()) - wrapping))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from core.keras_env import keras
 
 from compress.finetune import FineTune
 from compress.invariants import Invariants
-from compress.settings import matches
 
 # Depthwise kernels only where they are asked for: few weights, each of which matters.
 COMPRESSIBLE = (keras.layers.Conv2D, keras.layers.Dense)
@@ -51,7 +50,7 @@ class NetworkPass:
         return wrapped
 
     def promises(self) -> Invariants:
-        """Nothing of the weights' values."""
+        """Nothing of the weights' values; passes that name layers anew or remove some say which."""
         return Invariants()
 
     def arch(self, before: str) -> str:
@@ -67,10 +66,10 @@ def arch_after(compress_pass: CompressPass, before: str) -> str:
     return compress_pass.arch(before) if isinstance(compress_pass, NetworkPass) else before
 
 
-def compressible(model: keras.Model, exclude: Sequence[str], *, depthwise: bool = False) -> list[keras.layers.Layer]:
-    """The Conv2D and Dense layers, and with `depthwise` the DepthwiseConv2D ones, that match no pattern of `exclude`.
+def compressible(model: keras.Model, excluded: Collection[str], *, depthwise: bool = False) -> list[keras.layers.Layer]:
+    """The Conv2D and Dense layers, and with `depthwise` the DepthwiseConv2D ones, but for those named in `excluded`.
 
     In the model's order.
     """
     kinds = (*COMPRESSIBLE, keras.layers.DepthwiseConv2D) if depthwise else COMPRESSIBLE
-    return [layer for layer in model.layers if type(layer) in kinds and not matches(layer.name, exclude)]
+    return [layer for layer in model.layers if type(layer) in kinds and layer.name not in excluded]

@@ -8,6 +8,7 @@ from compress.finetune import FineTune
 from compress.invariants import Invariants
 from compress.low_rank.factorize import LayerReport, factorize
 from compress.passes.contract import NetworkPass
+from compress.patterns import LayerNames
 from compress.settings import LowRankSettings
 
 
@@ -23,9 +24,14 @@ class LowRank(NetworkPass):
         self.report: tuple[LayerReport, ...] = ()
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
-        """The factorized network. (`earlier` is empty: no pass before promises anything of a kernel's values.)
+        """The factorized network. (`earlier` promises nothing of a kernel's values.)
 
-        Raises CandidateError if no layer's rank pays.
+        Raises CandidateError if no layer's rank pays, or naming a pattern that matches nothing.
         """
-        factorized, self.report = factorize(model, self._settings)
+        excluded = LayerNames(model, earlier).excluded(self._settings.exclude)
+        factorized, self.report = factorize(model, self._settings, excluded)
         return factorized
+
+    def promises(self) -> Invariants:
+        """Which layer each factor is a part of."""
+        return Invariants(origins=tuple((factor, row.layer) for row in self.report for factor in row.factors))

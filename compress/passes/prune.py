@@ -6,7 +6,7 @@ Schedule: Zhu and Gupta 2017, "To prune, or not to prune" (cubic rise of the spa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.keras_env import keras
@@ -17,9 +17,10 @@ from compress.finetune import FineTune
 from compress.invariants import Invariants, kernel_variable
 from compress.one_shot import analyse
 from compress.passes.contract import compressible
+from compress.patterns import LAYER_SPARSITY, LayerNames
 from compress.sensitivity import allocate
-from compress.settings import PruneSettings, parse_pattern, value_for
-from compress.xnnpack import LEAST_SPARSITY, sparse_layers
+from compress.settings import LEAST_SPARSE, PruneSettings, parse_pattern
+from compress.xnnpack import sparse_layers
 from core.errors import CandidateError
 from search.dataset import ImageSet
 
@@ -28,6 +29,7 @@ RISE_FRACTION = 0.4
 MASK_UPDATES = 16
 # A global budget may leave a layer less: not worth a mask and a promise.
 LEAST_TARGET = 0.005
+NO_SPARSITY = -1.0
 
 
 class Prune:
@@ -38,11 +40,12 @@ class Prune:
         self._promised: dict[str, float] = {}
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
-        """The model with its kernels in tfmot's pruning wrappers. (`earlier` is empty: nothing that promises precedes.)
+        """The model with its kernels in tfmot's pruning wrappers. (`earlier` promises nothing of values.)
 
-        Raises CandidateError if XNNPACK is to run it sparse and cannot, or if there is nothing to prune.
+        Raises CandidateError if XNNPACK is to run it sparse and cannot, if there is nothing to prune, or naming a
+        pattern that matches nothing.
         """
-        targets = layer_sparsities(model, self._settings, fine_tune.train)
+        targets = layer_sparsities(model, self._settings, fine_tune.train, earlier)
         if not targets:
             raise CandidateError(f"{model.name}: there is nothing to prune (no layer is left of those that may be)")
         kernels = {name: kernel_variable(model.get_layer(name)) for name in targets}
@@ -80,34 +83,48 @@ class Prune:
         return max(0, size - kept - 1) / size
 
 
-def layer_sparsities(model: keras.Model, settings: PruneSettings, images: ImageSet) -> dict[str, float]:
+def layer_sparsities(
+    model: keras.Model, settings: PruneSettings, images: ImageSet, earlier: Invariants | None = None
+) -> dict[str, float]:
     """The final sparsity of each layer that is pruned, in the model's order.
 
     With the scope "global", a sensitivity analysis on `images` distributes the zeros (`compress.sensitivity.allocate`)
-    among all layers but those to which the settings give a sparsity of their own. Raises CandidateError as
-    `compress.xnnpack.sparse_layers` does.
+    among all layers but those to which the settings give a sparsity of their own: these are not part of the budget.
+    `earlier` says what layers were called that have other names now. Raises CandidateError as
+    `compress.xnnpack.sparse_layers` and `compress.patterns.LayerNames` do, and naming a layer that would have too few
+    zeros for XNNPACK.
     """
-    layers = {layer.name: layer for layer in _prunable(model, settings)}
+    names = LayerNames(model, earlier or Invariants())
+    layers = {layer.name: layer for layer in _prunable(model, settings, names)}
     if settings.pattern:
         zeros, length = parse_pattern("pattern", settings.pattern)
         found = {name: _sparsity_of_pattern(layer, zeros, length) for name, layer in layers.items()}
     else:
-        found = {name: value_for(name, settings.layers, settings.final_sparsity) for name in layers}
+        found = names.values(layers, settings.layers, settings.final_sparsity, LAYER_SPARSITY)
     if settings.scope == "global":
-        shared = [name for name in layers if value_for(name, settings.layers, -1.0) < 0.0]
+        own = names.values(layers, settings.layers, NO_SPARSITY, LAYER_SPARSITY)
+        shared = [name for name, sparsity in own.items() if sparsity == NO_SPARSITY]
         found |= allocate(analyse(model, images, shared), settings.final_sparsity) if shared else {}
+    if settings.policy:
+        _check_enough_zeros(model, found)
     return {name: sparsity for name, sparsity in found.items() if sparsity > LEAST_TARGET}
 
 
-def _prunable(model: keras.Model, settings: PruneSettings) -> list[keras.layers.Layer]:
-    layers = compressible(model, settings.exclude, depthwise=settings.depthwise)
+def _prunable(model: keras.Model, settings: PruneSettings, names: LayerNames) -> list[keras.layers.Layer]:
+    layers = compressible(model, names.excluded(settings.exclude), depthwise=settings.depthwise)
     if settings.policy:
-        if settings.final_sparsity < LEAST_SPARSITY:
-            found = f"final_sparsity {settings.final_sparsity:g} is below 2/3"
-            raise CandidateError(f"{model.name}: {found}, with which XNNPACK runs every convolution dense")
         sparse = sparse_layers(model)
         layers = [layer for layer in layers if layer.name in sparse]
     return layers
+
+
+def _check_enough_zeros(model: keras.Model, sparsities: Mapping[str, float]) -> None:
+    for name, sparsity in sparsities.items():
+        if sparsity < LEAST_SPARSE:
+            raise CandidateError(
+                f"{model.name}: layer {name!r} would get a sparsity of {sparsity:g}; XNNPACK runs convolutions of less "
+                f"than {LEAST_SPARSE:g} dense"
+            )
 
 
 def _sparsity_of_pattern(layer: keras.layers.Layer, zeros: int, length: int) -> float:

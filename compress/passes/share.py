@@ -19,6 +19,7 @@ from core.keras_env import keras, tf
 from compress.finetune import FineTune
 from compress.invariants import Invariants
 from compress.passes.contract import NetworkPass
+from compress.patterns import LayerNames
 from compress.settings import ShareSettings
 from compress.sharing import Group, groups_of, with_shared
 from compress.storage import assign_weights, named_weights
@@ -37,14 +38,18 @@ class Share(NetworkPass):
         self.groups: tuple[Group, ...] = ()
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
-        """The network with its equal blocks shared. (`earlier` is empty: no pass before promises anything of values.)
+        """The network with its equal blocks shared. (`earlier` promises nothing of values.)
 
-        Raises CandidateError if no two blocks are equal.
+        Raises CandidateError if no two blocks are equal, or naming a pattern that matches nothing.
         """
-        self.groups = groups_of(model, self._settings.exclude)
+        self.groups = groups_of(model, LayerNames(model, earlier).excluded(self._settings.exclude))
         if not self.groups:
             raise CandidateError("share: no two blocks of a stage have the same shapes")
         return _exchanged(with_shared(model, self.groups), _fixed)
+
+    def promises(self) -> Invariants:
+        """Which layers gave way to those of the first block of their group."""
+        return Invariants(gone=tuple(name for group in self.groups for block in group.blocks[1:] for name in block))
 
     def strip(self, wrapped: keras.Model) -> keras.Model:
         """The trained network with plain batch normalizations."""

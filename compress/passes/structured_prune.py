@@ -10,6 +10,7 @@ from core.keras_env import keras
 from compress.finetune import FineTune
 from compress.invariants import Invariants
 from compress.passes.contract import NetworkPass
+from compress.patterns import LayerNames
 from compress.settings import StructuredSettings
 from compress.structured.ours import arch_text, blocks_of
 from compress.structured.prune import Pruned, pruned, shapes_of
@@ -25,15 +26,22 @@ class StructuredPrune(NetworkPass):
         self.report: Pruned | None = None  # what went; valid after `wrap`
 
     def wrap(self, model: keras.Model, earlier: Invariants, fine_tune: FineTune) -> keras.Model:
-        """The smaller network, to be trained as it is. (`earlier` is empty: nothing but its like comes before.)
+        """The smaller network, to be trained as it is. (Of `earlier`, only its like come before.)
 
-        Raises CandidateError if the fraction is out of reach.
+        Raises CandidateError if the fraction is out of reach, or naming a pattern that matches nothing.
         """
-        smaller, self.report = pruned(model, self._settings, fine_tune)
+        excluded = LayerNames(model, earlier).excluded(self._settings.exclude)
+        smaller, self.report = pruned(model, self._settings, fine_tune, excluded)
         self._shapes = shapes_of(smaller)
         gone = {name for layers in self.report.blocks for name in layers}
         self._removed = frozenset((i, j) for i, places in blocks_of(gone).items() for j in places)
         return smaller
+
+    def promises(self) -> Invariants:
+        """Which layers went, and which are called otherwise since."""
+        assert self.report is not None
+        moved = tuple((new, old) for old, new in self.report.names if new != old)
+        return Invariants(origins=moved, gone=self.report.gone)
 
     def arch(self, before: str) -> str:
         """The text of the smaller network of ours; "" for another or if no text can say its widths."""

@@ -7,7 +7,7 @@ concatenations, slices, shuffles and flattening move them. A layer that is not k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from compress.invariants import short_name
 from compress.model_cost import KERNELS, positions_of
-from compress.settings import matches
 from compress.structured.graph import Call, calls_of
 from compress.structured.labels import Labels, LabelSets
 from compress.structured.rules import PRODUCERS, freezing, is_sized, rule_of
@@ -73,9 +72,9 @@ class Channels:
         return len(self.frozen)
 
 
-def channels_in(model: keras.Model, exclude: Sequence[str] = ()) -> Channels:
-    """The channels of a functional model; layers whose name matches a pattern of `exclude` keep all they put out."""
-    walk = _Walk(exclude)
+def channels_in(model: keras.Model, excluded: Collection[str] = ()) -> Channels:
+    """The channels of a functional model; layers named in `excluded` keep all they put out."""
+    walk = _Walk(excluded)
     for call in calls_of(model):
         walk.visit(call)
     for tensor in tf.nest.flatten(model.output):
@@ -95,10 +94,10 @@ class _Layer:
 
 
 class _Walk:
-    def __init__(self, exclude: Sequence[str]) -> None:
+    def __init__(self, excluded: Collection[str]) -> None:
         self.labels = LabelSets()
         self.values: dict[int, Labels] = {}  # by id of the symbolic tensor
-        self._exclude = exclude
+        self._excluded = excluded
         self._known: dict[str, _Layer] = {}
         self._sources: dict[int, frozenset[str]] = {}
         self._layer_sources: dict[str, frozenset[str]] = {}
@@ -118,7 +117,7 @@ class _Walk:
                 outputs, axes = freezing(self.labels, call, inputs)
             before = self._known.setdefault(name, _Layer(call.layer, inputs, outputs, axes))
         before.positions += positions_of(call)
-        if matches(name, self._exclude):
+        if name in self._excluded:
             self._freeze_all(outputs)
         for tensor, labels in zip(call.outputs, outputs, strict=True):
             self.values[id(tensor)] = labels

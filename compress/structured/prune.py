@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from core.keras_env import keras, tf
@@ -33,32 +34,43 @@ class Pruned:
       widths: (layer, channels before, channels after) of each convolution and dense layer that is left and narrower,
         under its old name.
       blocks: the layers of each residual block that went.
+      names: (old, new) of all layers that are left.
+      gone: the layers that are not, the additions of the blocks among them.
     """
 
     before: ModelCost
     after: ModelCost
     widths: tuple[tuple[str, int, int], ...]
     blocks: tuple[tuple[str, ...], ...]
+    names: tuple[tuple[str, str], ...]
+    gone: tuple[str, ...]
 
 
-def pruned(model: keras.Model, settings: StructuredSettings, fine_tune: FineTune) -> tuple[keras.Model, Pruned]:
+def pruned(
+    model: keras.Model, settings: StructuredSettings, fine_tune: FineTune, excluded: Collection[str] = ()
+) -> tuple[keras.Model, Pruned]:
     """A smaller network that costs at most `settings.fraction` of `model`; the given one stays.
 
     Of what is left only the normalizations' statistics are new; it has yet to be trained.
 
-    `fine_tune` gives the images, supervision and seed of the importances. Raises CandidateError if the fraction is out
-    of reach.
+    `excluded` are the layers that `settings.exclude` means. `fine_tune` gives the images, supervision and seed of the
+    importances. Raises CandidateError if the fraction is out of reach.
     """
     model = functional(model)
-    channels = channels_in(model, settings.exclude)
-    blocks = residual_blocks(model, channels, settings.exclude) if settings.blocks else ()
+    channels = channels_in(model, excluded)
+    blocks = residual_blocks(model, channels, excluded) if settings.blocks else ()
     importance = importance_of(settings.importance, model, channels, blocks, fine_tune)
     choice = _choice(model, channels, blocks, importance, settings)
     gone = tuple(blocks[index] for index in choice.blocks)
-    smaller = without(model, channels, choice.classes, gone)
+    smaller, names = without(model, channels, choice.classes, gone)
     renew_statistics(smaller, fine_tune.train)
     report = Pruned(
-        model_cost(model), model_cost(smaller), _widths(channels, choice, gone), tuple(b.layers for b in gone)
+        before=model_cost(model),
+        after=model_cost(smaller),
+        widths=_widths(channels, choice, gone),
+        blocks=tuple(block.layers for block in gone),
+        names=tuple(names.items()),
+        gone=tuple(layer.name for layer in model.layers if layer.name not in names),
     )
     return smaller, report
 

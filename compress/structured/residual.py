@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.keras_env import keras, tf
 
 from compress.rewrite import Use
-from compress.settings import matches
 from compress.structured.channels import Channels
 from compress.structured.graph import Call, calls_of
 
@@ -33,17 +32,18 @@ class ResidualBlock:
     after: Use | None
 
 
-def residual_blocks(model: keras.Model, channels: Channels, exclude: Iterable[str] = ()) -> tuple[ResidualBlock, ...]:
-    """The blocks of a network, in its order; without those that hold a layer whose name is excluded."""
+def residual_blocks(
+    model: keras.Model, channels: Channels, excluded: Collection[str] = ()
+) -> tuple[ResidualBlock, ...]:
+    """The blocks of a network, in its order; without those that hold a layer named in `excluded`."""
     graph = _Graph(list(calls_of(model)))
-    patterns = tuple(exclude)
     blocks = []
     for call in graph.calls:
         if type(call.layer) is keras.layers.Add and len(call.inputs) == 2 and len(call.layer.inbound_nodes) == 1:
             for source, end in (call.inputs, call.inputs[::-1]):
                 branch = graph.branch(id(source), id(end))
                 names = tuple(dict.fromkeys(each.layer.name for each in branch))
-                if branch and graph.is_private(branch, call) and not any(matches(name, patterns) for name in names):
+                if branch and graph.is_private(branch, call) and not any(name in excluded for name in names):
                     blocks.append(_block(graph, call, source, end, names, channels))
                     break
     return tuple(blocks)

@@ -22,8 +22,9 @@ Mask = npt.NDArray[np.bool_]
 
 def without(
     model: keras.Model, channels: Channels, classes: Collection[int], blocks: Sequence[ResidualBlock] = ()
-) -> keras.Model:
-    """The network without classes of channels and without residual blocks, of which the additions' other input stays.
+) -> tuple[keras.Model, dict[str, str]]:
+    """The network without classes of channels and without residual blocks, of which the additions' other input stays;
+    and the names of the layers that are left, old to new.
 
     Its outputs are those of the given network with zeros in the kernels that read those channels, or at the ends of
     those branches. Layers keep their names; only where a block of one of our networks goes, those after it in its stage
@@ -44,7 +45,7 @@ def without(
         for (layer, variable), values in _by_layer(model).items()
         if layer in names
     }
-    return model_of(_with_names(config, names), weights)
+    return model_of(_with_names(config, names), weights), names
 
 
 def _by_layer(model: keras.Model) -> dict[tuple[str, str], npt.NDArray[Any]]:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from android_bench.protocol import measure
+from android_bench.results import figure
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
 from core.values import Measurement, Target
@@ -21,19 +22,21 @@ def run(context: StageContext) -> Outcome:
     """Writes measurement.json."""
     config: BenchConfig = context.params["bench"]
     target = resolve_target(config.targets[0], config)
-    measurement = _quietest(context.input("convert") / FILE, target, config)
+    measurement = _quietest(context, context.input("convert") / FILE, target, config)
+    latency = figure(measurement)
+    if latency is None:
+        return Outcome("", f"{target.name} has no figure: {measurement.verdict}")
     atomic_write_json(context.out / "measurement.json", measurement)
-    latency = measurement.latency
     return Outcome(
         f"{target.name}: median {latency.median_us:.1f} us, p95 {latency.p95_us:.1f} us, {latency.runs} runs, "
         f"{target.num_threads} thread(s): {measurement.verdict}"
     )
 
 
-def _quietest(path: Path, target: Target, config: BenchConfig) -> Measurement:
+def _quietest(context: StageContext, path: Path, target: Target, config: BenchConfig) -> Measurement:
     """The first measurement whose verdict is "ok", else the one with the least spread; it says how many were taken."""
     measurements: list[Measurement] = []
     while len(measurements) < ATTEMPTS and not any(m.verdict == "ok" for m in measurements):
-        measurements.append(measure(path, target, config))
+        measurements.append(measure(path, target, config, connections=context.connections, reporter=context.reporter))
     chosen = min(measurements, key=lambda m: (m.verdict != "ok", m.latency.spread))
     return dataclasses.replace(chosen, conditions={**chosen.conditions, "attempts": str(len(measurements))})

@@ -25,7 +25,6 @@ def run(context: StageContext) -> Outcome:
     record, result = compress(context, spec, read_node(parent), model, data, context.params["train"])
     save_model(result.model, context.out / "model")
     atomic_write_json(context.out / "node.json", record)
-    atomic_write_json(context.out / "layers.json", result.states)
     return Outcome(f"{spec.name}: validation accuracy {100 * result.val_accuracy:.2f} %")
 
 

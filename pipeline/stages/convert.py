@@ -8,7 +8,7 @@ from compress.settings import is_sparse_step
 from compress.storage import load_model
 from core.workspace import atomic_write_bytes, atomic_write_json
 from deploy.calibration import representative_images
-from deploy.conversion import convert_any
+from deploy.conversion import Conversion, convert_any
 from deploy.flatbuffer import artifact
 from deploy.interpreter import accuracy
 from deploy.metadata import write
@@ -35,7 +35,7 @@ def run(context: StageContext) -> Outcome:
     if converted.fall_back is not None:
         atomic_write_json(context.out / "fall_back.json", converted.fall_back)
     if converted.encoding is not None:
-        atomic_write_json(context.out / "encoding.json", dataclasses.replace(converted.encoding, content=b""))
+        atomic_write_json(context.out / "encoding.json", converted.encoding.figures)
     path = context.out / FILE
     atomic_write_bytes(path, converted.content)
     if params["metadata"] is not None:
@@ -48,4 +48,15 @@ def run(context: StageContext) -> Outcome:
     val_accuracy = accuracy(content, data.val)
     found = {"artifact": made, "zipped_bytes": zipped, "path": converted.path, "val_accuracy": val_accuracy}
     atomic_write_json(context.out / "artifact.json", found)
-    return Outcome(f"{scheme}: {len(content) / 1000:.1f} kB, {zipped / 1000:.1f} kB zipped ({converted.path} path)")
+    summary = f"{scheme}: {len(content) / 1000:.1f} kB, {zipped / 1000:.1f} kB zipped ({converted.path} path)"
+    return Outcome(summary + _choices(converted))
+
+
+def _choices(converted: Conversion) -> str:
+    """What the conversion chose by itself, in words that follow others."""
+    if converted.encoding is not None:
+        return f"; {converted.encoding.summary}"
+    if converted.fall_back is None:
+        return ""
+    in_float = sum(operator.is_float for operator in converted.fall_back.operators)
+    return f"; {in_float} of {len(converted.fall_back.operators)} operators in float32"

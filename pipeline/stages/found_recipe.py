@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from compress.invariants import LayerState
 from compress.recipe import CompressConfig, parse_recipe
 from compress.storage import load_model, save_model
 from core.workspace import atomic_write_json
@@ -21,12 +20,10 @@ def run(context: StageContext) -> Outcome:
     data = load(context.input("data"))
     parent = context.input("float")
     record, model = read_node(parent), load_model(parent / "model")
-    states: tuple[LayerState, ...] = ()
     for number, spec in enumerate(recipe.passes):
         record, result = compress(context, spec, record, model, data, config.train_config(), f"pass{number}.npz")
-        model, states = result.model, result.states
+        model = result.model
     save_model(model, context.out / "model")
     record = record.found(recipe.name, recipe.scheme, tuple(spec.label for spec in recipe.passes))
     atomic_write_json(context.out / "node.json", record)
-    atomic_write_json(context.out / "layers.json", states)
     return Outcome(f"{recipe.name}: validation accuracy {100 * record.val_accuracy:.2f} %")

@@ -58,13 +58,15 @@ def _search(context: StageContext, config: SearchConfig, named_space: SearchSpac
         evaluator: Evaluator = (
             zero_cost_evaluator(config, data)
             if config.evaluator == ZERO_COST
-            else TrainEvaluator(config, bench, data, scratch, reporter, compress=compress)
+            else TrainEvaluator(
+                config, bench, data, scratch, reporter, compress=compress, connections=context.connections
+            )
         )
         return run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=reporter)
     factory: EvaluatorFactory = (
         ZeroCostEvaluatorFactory(config, context.input("data"))
         if config.evaluator == ZERO_COST
-        else TrainEvaluatorFactory(config, bench, context.input("data"), scratch, compress)
+        else TrainEvaluatorFactory(config, bench, context.input("data"), scratch, compress, context.connections)
     )
     with WorkerPool(factory, config.num_workers, scratch, reporter) as workers:
         return search_with(workers, config, named_space, strategy, log, seed=seed, reporter=reporter)

@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.errors import CandidateError
+from search.arch import ArchSpec
 from search.cost import cost
+from search.latency.table import read_latency_table
 from search.oracles.hyperparameters import genotype
 from search.settings import SearchConfig
 from search.space import SearchSpace
 
+LATENCY = "latency_us"
+
 
 @dataclass(frozen=True)
 class SpecBudget:
-    """A search.oracles.cost_model.CostModel for networks of a space; `limits` names attributes of search.cost.Cost."""
+    """A search.oracles.cost_model.CostModel for networks of a space.
+
+    `limits` names attributes of search.cost.Cost, and "latency_us", which `latency_us` predicts.
+    """
 
     space: SearchSpace
     limits: Mapping[str, float]
+    latency_us: Callable[[ArchSpec], float] | None = None
 
     def feasible(self, values: Mapping[str, Any]) -> bool:
         """Whether the network can be built and is within every limit."""
         try:
-            found = cost(self.space.decode(genotype(self.space, values)))
+            arch = self.space.decode(genotype(self.space, values))
+            found = dataclasses.asdict(cost(arch))
+            if self.latency_us is not None and LATENCY in self.limits:
+                found[LATENCY] = self.latency_us(arch)
         except CandidateError:
             return False
-        return all(getattr(found, name) <= limit for name, limit in self.limits.items())
+        return all(found[name] <= limit for name, limit in self.limits.items())
 
 
 def spec_budget(config: SearchConfig, space: SearchSpace) -> SpecBudget | None:
-    """The cost model of `config.max_macs` and the like; None without a limit."""
-    return SpecBudget(space, config.limits) if config.limits else None
+    """The cost model of `config.max_macs` and the like; None without a limit.
+
+    Raises UsageError for a latency table that cannot be read.
+    """
+    return SpecBudget(space, config.limits, table_latency(config)) if config.limits else None
+
+
+def table_latency(config: SearchConfig) -> Callable[[ArchSpec], float] | None:
+    """What a network's latency is by `config.latency_table`; None without one. Raises UsageError if unreadable."""
+    if config.latency_table is None:
+        return None
+    table = read_latency_table(Path(config.latency_table))
+    return lambda arch: table.predict(arch).latency_us

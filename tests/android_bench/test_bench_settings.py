@@ -23,7 +23,10 @@ USABLE = tuple(sorted(os.sched_getaffinity(0)))
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"targets": ("pixel9",)}, "config.bench.targets: 'pixel9' is not legal; expected one of host, host_cpu"),
+        (
+            {"targets": ("pixel9",)},
+            "config.bench.targets: 'pixel9' is not legal; expected one of host, host_compiled",
+        ),
         ({"targets": ()}, "config.bench.targets: () is not legal; expected at least one name"),
         ({"targets": ("host", "host")}, "config.bench.targets: ('host', 'host') is not legal"),
         ({"num_threads": 0}, "config.bench.num_threads: 0 is not legal; expected a number from 1 to 256"),

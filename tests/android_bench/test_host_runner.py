@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from android_bench.connections import Connections
 from android_bench.protocol import measure, search_latency_us
-from android_bench.runners.host import WORKER_COMMAND, HostRunner
+from android_bench.runners.host import WORKER_COMMAND, HostRunner, make
 from android_bench.session import MeasurementError, SessionPlan
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
@@ -25,6 +26,7 @@ from core.errors import UsageError, one_line
 from core.values import Target
 
 HOST = resolve_target("host", BenchConfig())
+HOST_COMPILED = resolve_target("host_compiled", BenchConfig())
 HOST_CPU = resolve_target("host_cpu", BenchConfig())
 ROOT = Path(__file__).resolve().parents[2]
 CORES = tuple(sorted(os.sched_getaffinity(0)))
@@ -50,7 +52,7 @@ def test_measures_a_float_network(tiny_models):
     assert 0 < measured.latency.min_us <= measured.latency.median_us
     assert measured.tool.startswith("ai-edge-litert ")
     assert measured.conditions["delegate_partitions"] == "1"
-    for key in ("host_cpu", "cores_online", "load_average_before", "governor", "python", "ai_edge_litert"):
+    for key in ("host_cpu", "cores_online", "load_average", "governor", "python", "ai_edge_litert"):
         assert measured.conditions[key]
     # A process with an interpreter and NumPy holds tens of MB; the test process, with TensorFlow, holds over 300 MB,
     # which is what getrusage would have told.
@@ -78,6 +80,49 @@ def test_silent_fall_back_is_a_concern(tiny_models):
     )
     measured = measure(tiny_models["small"], HOST, SHORT, HostRunner(python(code)))
     assert measured.verdict.startswith("fell back to CPU: XNNPACK took no part of the graph")
+
+
+def test_compiled_model_is_the_second_tool(tiny_models):
+    measured = measure(tiny_models["small"], HOST_COMPILED, SHORT)
+    assert measured.tool.startswith("ai-edge-litert ") and measured.tool.endswith(" CompiledModel")
+    assert (measured.conditions["tool"], measured.target.tool) == ("CompiledModel", "compiled_model")
+    assert measured.conditions["delegate_partitions"] == "1"
+    assert measured.latency.runs == SHORT.processes * SHORT.runs
+
+
+def test_compiled_model_without_delegate_and_with_bytes(tiny_models):
+    runner, without = HostRunner(tool="compiled_model"), replace(HOST_COMPILED, delegate="cpu")
+    assert runner.run(tiny_models["small"], without, SHORT_PLAN).conditions["delegate_partitions"] == "0"
+    assert len(runner.run(tiny_models["small_uint8"], HOST_COMPILED, SHORT_PLAN).durations_ns) == SHORT_PLAN.runs
+
+
+def test_silent_fall_back_of_compiled_model_is_a_concern(tiny_models):
+    code = (
+        "from android_bench import host_worker; "
+        "host_worker.RESOLVERS['xnnpack'] = host_worker.RESOLVERS['cpu']; "
+        "host_worker.KERNEL_MODES['xnnpack'] = 'BUILTIN'; host_worker.main()"
+    )
+    session = HostRunner(python(code), tool="compiled_model").run(tiny_models["small"], HOST_COMPILED, SHORT_PLAN)
+    assert [concern.reason for concern in session.concerns] == ["XNNPACK took no part of the graph"]
+
+
+def test_compiled_model_refuses_a_malformed_model_in_one_line(shared_model):
+    path = shared_model("malformed_person_detect.tflite").resolve()
+    with pytest.raises(UsageError) as caught:
+        HostRunner(tool="compiled_model").run(path, HOST_COMPILED, SHORT_PLAN)
+    reason = "quantized_dimension must be in range [0, 1). Was 3."
+    assert str(caught.value) == f"{path}: LiteRT cannot load this model: {reason}"
+
+
+def test_a_runner_measures_with_its_own_tool_only(tiny_models):
+    with pytest.raises(UsageError, match="tool of target host_compiled: 'compiled_model' is not legal"):
+        HostRunner().run(tiny_models["small"], HOST_COMPILED, SHORT_PLAN)
+    assert make(HOST_COMPILED, Connections()).tool.endswith("CompiledModel")
+
+
+def test_host_tells_no_operator_profile(tiny_models):
+    measured = measure(tiny_models["small"], HOST, replace(SHORT, processes=1, profile=True))
+    assert (measured.ops, measured.conditions["op_profile"]) == ((), "not told by the tool")
 
 
 def test_order_of_three_networks_is_recovered(tiny_models):
@@ -110,7 +155,7 @@ def test_core_that_does_not_exist_is_named_by_its_step(tiny_models):
 
 
 def test_unknown_delegate_is_refused(tiny_models):
-    with pytest.raises(UsageError, match="delegate of target host: 'gpu' is not legal; expected one of cpu, xnnpack"):
+    with pytest.raises(UsageError, match=r"target host\.delegate: 'gpu' is not legal .* expected one of cpu, xnnpack"):
         HostRunner().run(tiny_models["small"], Target("host", delegate="gpu"), SHORT_PLAN)
 
 
@@ -147,7 +192,9 @@ def test_real_models(shared_model, name):
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
 def test_a_crash_names_the_signal(tiny_models, name):
     runner = HostRunner(python(f"import os, signal; os.kill(os.getpid(), signal.{name})"))
-    with pytest.raises(MeasurementError, match=f"small.tflite: the process that measured it was killed by {name}"):
+    with pytest.raises(
+        MeasurementError, match=f"small.tflite: the process that measured it on host was killed by {name}"
+    ):
         measure(tiny_models["small"], HOST, SHORT, runner)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from core.keras_env import keras, tf
 
@@ -17,7 +18,7 @@ from compress.passes.quantize_plan import plan_of
 from compress.storage import copy_of
 from core.errors import UsageError
 from search.keras_layers import HardSigmoid, HardSwish, Swish
-from tests.compress.user_models import NUM_CLASSES, RESOLUTION, adapted, grey, nested, sequential
+from tests.compress.user_models import NUM_CLASSES, RESOLUTION, adapted, grey, nested, sequential, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 Layers = keras.layers
@@ -100,14 +101,57 @@ def test_grey_network_takes_the_mean_of_rgb(tmp_path: Path, flat_first: bool) ->
     assert flat.input_shape == (None, RESOLUTION, RESOLUTION, 3)
 
 
-def test_grey_network_that_cannot_be_widened_is_refused(tmp_path: Path) -> None:
+def normalized(image: Any) -> Any:
+    return Layers.Conv2D(4, 3)(Layers.BatchNormalization()(image))
+
+
+def beside_itself(image: Any) -> Any:
+    return Layers.Concatenate()([Layers.Conv2D(2, 3, padding="same")(image), image])
+
+
+def read_twice(image: Any) -> Any:
+    same = Layers.Conv2D(1, 3, padding="same")
+    return same(same(image))
+
+
+def difference(image: Any) -> Any:
+    return Layers.Conv2D(2, 3)(image * 2.0 - image)
+
+
+@pytest.mark.parametrize("first", [normalized, beside_itself, read_twice, difference])
+def test_other_grey_networks_get_the_mean_from_a_layer(tmp_path: Path, first: Callable[[Any], Any]) -> None:
     image = keras.Input((RESOLUTION, RESOLUTION, 1))
-    x = Layers.Conv2D(4, 3)(Layers.BatchNormalization(name="first")(image))
-    model = keras.Model(image, Layers.Dense(NUM_CLASSES)(Layers.Flatten()(x)))
-    with pytest.raises(
-        UsageError, match=r"^--model: .* takes grey images, and its layer 'first' \(BatchNormalization\)"
-    ):
-        loaded(model, tmp_path)
+    original = trained(keras.Model(image, Layers.Dense(NUM_CLASSES)(Layers.Flatten()(first(image)))))
+    flat = loaded(original, tmp_path)
+    images = IMAGES.mean(axis=3, keepdims=True)
+    np.testing.assert_allclose(flat(IMAGES), original(images), rtol=TOLERANCE, atol=TOLERANCE)
+    assert flat.get_layer("grey").kernel.shape == (1, 1, 3, 1)
+
+
+def test_two_layers_may_read_a_grey_image(tmp_path: Path) -> None:
+    image = keras.Input((RESOLUTION, RESOLUTION, 1))
+    x = Layers.Add()([Layers.Conv2D(2, 3, padding="same")(image), Layers.Conv2D(2, 1)(image)])
+    original = trained(keras.Model(image, Layers.Dense(NUM_CLASSES)(Layers.Flatten()(x))))
+    flat = loaded(original, tmp_path)
+    images = IMAGES.mean(axis=3, keepdims=True)
+    np.testing.assert_allclose(flat(IMAGES), original(images), rtol=TOLERANCE, atol=TOLERANCE)
+    assert "grey" not in {layer.name for layer in flat.layers}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_two_layers_may_read_a_scaled_and_padded_image(tmp_path: Path, kept: bool) -> None:
+    """The factor goes into the kernels of both; what reads the padded image itself still gets it scaled."""
+    image = keras.Input((RESOLUTION, RESOLUTION, 3))
+    x = Layers.ZeroPadding2D(1, name="pad")(Layers.Rescaling(2.0, name="scale")(image))
+    one, other = (Layers.Conv2D(3, 3, padding="same", name=name)(x) for name in ("one", "other"))
+    x = Layers.Add(name="add")([one, other, x] if kept else [one, other])
+    original = trained(keras.Model(image, Layers.Dense(NUM_CLASSES)(Layers.Flatten()(x))))
+    flat = loaded(original, tmp_path)
+    np.testing.assert_allclose(flat(IMAGES), original(IMAGES), rtol=TOLERANCE, atol=TOLERANCE)
+    names = [layer.name for layer in flat.layers]
+    assert ("scale" in names) == kept
+    assert sorted(name for name in names if "pad" in name) == (["pad", "pad_1"] if kept else ["pad"])
+    np.testing.assert_array_equal(copy_of(flat)(IMAGES), flat(IMAGES))
 
 
 def test_independent_scores_are_refused(tmp_path: Path) -> None:

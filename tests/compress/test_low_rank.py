@@ -145,7 +145,7 @@ def by_name(reports: tuple[LayerReport, ...]) -> dict[str, LayerReport]:
 
 
 def test_each_layer_gets_its_form_or_a_reason() -> None:
-    found = by_name(factorize(low_rank_network(), LowRankSettings(0.9, "energy", exclude=("pointwise", "x*")))[1])
+    found = by_name(factorize(low_rank_network(), LowRankSettings(0.9, "energy"), {"pointwise"})[1])
     assert found["square"].form in ("spatial", "tucker") and max(found["square"].ranks) <= 9
     assert found["tall"].form == "tucker" and max(found["tall"].ranks) <= 3
     assert found["hidden"].form == "svd" and found["hidden"].ranks[0] <= 3
@@ -226,7 +226,11 @@ def test_later_passes_take_the_factors() -> None:
     compress_pass = low_rank.LowRank(LowRankSettings(0.9, "energy"))
     model = compress_pass.strip(compress_pass.wrap(classifier(), Invariants(), tune))
     assert {"square_u", "square_v", "pointwise_u"} <= {layer.name for layer in model.layers}
-    assert compress_pass.report and compress_pass.promises() == Invariants() and compress_pass.arch("x") == ""
+    assert (
+        compress_pass.report
+        and ("square_u", "square") in compress_pass.promises().origins
+        and compress_pass.arch("x") == ""
+    )
     assert 1 in model.get_layer("square_u").kernel_size
     for later in (
         Prune(PruneSettings(0.0, 0.5)),

@@ -173,5 +173,9 @@ def test_other_forms_are_refused() -> None:
 
 def test_too_few_zeros_for_xnnpack_are_refused() -> None:
     settings = PruneSettings(0.0, 0.6, policy="xnnpack")
-    with pytest.raises(CandidateError, match=r"final_sparsity 0\.6 is below 2/3"):
-        layer_sparsities(sparse_network("ir_r1_k3_s2_e2_c8"), settings, blob_images(8))
+    model = sparse_network("ir_r1_k3_s2_e2_c8")
+    with pytest.raises(CandidateError, match=r"layer 's0_b0_expand_conv' would get a sparsity of 0\.6; XNNPACK"):
+        layer_sparsities(model, settings, blob_images(8))
+    settings = PruneSettings(0.0, 0.8, policy="xnnpack", layers=(("*_project_conv", 0.5),))
+    with pytest.raises(CandidateError, match=r"layer 's0_b0_project_conv' would get a sparsity of 0\.5; XNNPACK"):
+        layer_sparsities(model, settings, blob_images(8))

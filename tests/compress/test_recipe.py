@@ -81,9 +81,23 @@ def test_layers_have_their_own_numbers() -> None:
 
 
 def test_sparse_kernels_need_two_thirds_of_zeros() -> None:
-    for text in ("sparse", "sparse:0.6"):
-        with pytest.raises(UsageError, match=r"part 1 \('sparse.*from 0.67 to 0.99"):
-            parse_recipe(text, CONFIG)
+    with pytest.raises(UsageError, match=r"part 1 \('sparse:0.6'\).*from 0.67 to 0.99"):
+        parse_recipe("sparse:0.6", CONFIG)
+
+
+@pytest.mark.parametrize(("final_sparsity", "found"), [(0.5, 0.8), (0.7, 0.7), (0.9, 0.9)])
+def test_sparse_without_a_number_is_legal(final_sparsity: float, found: float) -> None:
+    (spec,) = parse_recipe("sparse", CompressConfig(final_sparsity=final_sparsity)).passes
+    assert isinstance(spec.settings, PruneSettings)
+    assert spec.settings.final_sparsity == found
+
+
+def test_settings_that_leave_a_layer_too_few_zeros_contradict_sparse() -> None:
+    with pytest.raises(UsageError, match=r"part 1 \('sparse'\): config.compress.prune_scope 'global' .* 'layer'$"):
+        CompressConfig(recipes=("sparse",), prune_scope="global")
+    with pytest.raises(UsageError, match=r"part 1 .*config.compress.layer_sparsity: 'b\*=0.5' .* from 0.67 to 0.99"):
+        CompressConfig(recipes=("sparse+float16",), layer_sparsity=("a*=0.7", "b*=0.5"))
+    assert CompressConfig(recipes=("sparse",), layer_sparsity=("a*=0.7",))
 
 
 def test_every_pair_of_words_is_legal_or_refused_with_a_reason() -> None:

@@ -52,7 +52,7 @@ def test_equal_blocks_of_a_stage_are_found() -> None:
 
 
 def test_excluded_blocks_share_nothing() -> None:
-    groups = groups_of(network(), ("s0_b2_*",))
+    groups = groups_of(network(), ("s0_b2_dw",))
     assert [[block[0] for block in group.blocks] for group in groups] == [["s1_b0_expand_conv", "s1_b2_expand_conv"]]
     with pytest.raises(CandidateError, match="share: no two blocks"):
         Share(ShareSettings(exclude=("*",))).wrap(network(), Invariants(), fine_tune(blob_images(8)))
@@ -125,7 +125,7 @@ def test_a_pass_trains_with_the_statistics_that_stay() -> None:
     changed = {key for key in after if not np.array_equal(before[key], after[key])}
     assert {"s0_b1_dw/depthwise_kernel", "s0_b1_dw_bn/gamma", "stem_bn/moving_mean"} <= changed
     assert not {f"{name}/moving_mean" for name in fixed} & changed
-    assert compress_pass.promises() == Invariants() and compress_pass.arch("text") == ""
+    assert {name.split("_")[1] for name in compress_pass.promises().gone} == {"b2"} and compress_pass.arch("text") == ""
 
 
 def test_nothing_to_share_is_one_clear_line() -> None:

@@ -55,7 +55,7 @@ def test_what_is_tied_and_what_stays():
 
 
 def test_excluded_layers_keep_what_they_put_out():
-    channels = channels_in(network("gates"), ["s0_b0_expand_conv", "head_*"])
+    channels = channels_in(network("gates"), ["s0_b0_expand_conv", "head_conv"])
     for name in ("s0_b0_expand_conv", "s0_b0_dw", "s0_b0_se_expand", "head_conv"):
         assert channels.frozen[channels.layers[name].output].all()
     assert not channels.frozen[channels.layers["s0_b1_expand_conv"].output].any()
@@ -83,7 +83,7 @@ def test_residual_blocks_of_a_resnet():
     assert blocks[2].layers[0] == "s1_b1_1_conv"
     assert blocks[0].ends == {"s0_b0_2_conv"}
     assert blocks[1].begins == {"stem_conv", "s0_b0_2_conv"}
-    assert [block.add[0] for block in residual_blocks(model, channels, ["s0_b?_2_bn"])] == ["s1_b1_add"]
+    assert [block.add[0] for block in residual_blocks(model, channels, ["s0_b0_2_bn", "s0_b1_2_bn"])] == ["s1_b1_add"]
 
 
 @pytest.mark.parametrize("name", ["residual", "gates"])
@@ -94,7 +94,7 @@ def test_without_blocks_the_identity_is_left(name, indices):
     channels = channels_in(model)
     blocks = residual_blocks(model, channels)
     gone = [block for index, block in enumerate(blocks) if index in indices]
-    smaller = without(model, channels, (), gone)
+    smaller, _ = without(model, channels, (), gone)
     for block in gone:
         for suffix in ("gamma", "beta"):
             norm = block.layers[-1]
@@ -135,7 +135,7 @@ def test_an_activation_after_the_sum_goes_if_it_changes_nothing(kind, goes):
     total = keras.layers.Activation(kind, name="after")(keras.layers.Add()([x, y]))
     model = keras.Model(image, keras.layers.Dense(2)(total))
     channels = channels_in(model)
-    smaller = without(model, channels, (), residual_blocks(model, channels))
+    smaller, _ = without(model, channels, (), residual_blocks(model, channels))
     assert ("after" in {layer.name for layer in smaller.layers}) != goes
     pixels = np.random.default_rng(1).uniform(0, 1, (2, 4, 4, 3)).astype(np.float32)
     np.testing.assert_array_equal(smaller(pixels), model(pixels))

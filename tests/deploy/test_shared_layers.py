@@ -11,9 +11,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 from compress.sharing import groups_of, with_shared
 from deploy.convert import convert
 from deploy.interpreter import predict
-from deploy.merge import constant_bytes
 from search.build import build
 from search.grammar import from_text
+from tests.deploy.conftest import constant_bytes
 
 TEXT = "input_r12_n4_w1 stem_s1_c8 ir_r3_k3_s2_e2_c8 ir_r1_k3_s1_e2_c8+ir_r1_k5_s1_e2_c8+ir_r1_k3_s1_e2_c8 head_c16"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
 from deploy.convert import convert
-from deploy.flatbuffer import read, with_signature
+from deploy.flatbuffer import read, sign
 from deploy.interpreter import predict
 from deploy.layers import weights_by_layer
 from deploy.merge import merge
@@ -42,7 +43,15 @@ def as_converted(model: keras.Model, scheme: str, calibration: np.ndarray) -> by
     images = calibration if scheme == "full_integer" else None
     content, path = unfinished(model, scoring_function(model), converter_settings(scheme, images))
     assert path == "fast"
-    return with_signature(content, INPUT_NAME, OUTPUT_NAME)
+    file = unpacked(content)
+    sign(file, INPUT_NAME, OUTPUT_NAME)
+    return packed(file)
+
+
+def slimmed(content: bytes, kernels: Mapping[int, str] | None = None) -> bytes:
+    file = unpacked(content)
+    slim(file, kernels or {})
+    return packed(file)
 
 
 def tensors(content: bytes) -> list[Any]:
@@ -52,15 +61,15 @@ def tensors(content: bytes) -> list[Any]:
 @pytest.mark.parametrize("scheme", ["float32", "full_integer"])
 def test_outputs_are_bit_equal(raw: dict[str, bytes], files: dict[str, Path], digits: Digits, scheme: str) -> None:
     images = digits[1].rgb(slice(0, 50))
-    smaller = slim(raw[scheme])
+    smaller = slimmed(raw[scheme])
     assert len(smaller) < len(raw[scheme])
     np.testing.assert_array_equal(predict(smaller, images), predict(raw[scheme], images))
     np.testing.assert_array_equal(predict(files[scheme], images), predict(raw[scheme], images))
 
 
 def test_nothing_is_left_to_take_out(raw: dict[str, bytes]) -> None:
-    once = slim(raw["full_integer"])
-    assert slim(once, {weight.index: weight.name for weight in read(once).weights}) == once
+    once = slimmed(raw["full_integer"])
+    assert slimmed(once, {weight.index: weight.name for weight in read(once).weights}) == once
 
 
 def test_a_network_of_sixty_thousand_weights_loses_a_fifth() -> None:
@@ -71,7 +80,7 @@ def test_a_network_of_sixty_thousand_weights_loses_a_fifth() -> None:
     images = np.random.default_rng(0).uniform(0, 1, (4, 32, 32, 3)).astype(np.float32)
     images[0, 0, 0], images[1, 0, 0] = 0, 1
     before = as_converted_by_tensorflow(model, images)
-    assert len(slim(before)) < 0.8 * len(before)
+    assert len(slimmed(before)) < 0.8 * len(before)
 
 
 def as_converted_by_tensorflow(model: keras.Model, images: np.ndarray) -> bytes:
@@ -113,7 +122,7 @@ def test_operators_carry_the_names_of_layers_in_a_profile(files: dict[str, Path]
 
 
 def test_every_vector_is_there_once(raw: dict[str, bytes]) -> None:
-    content = slim(raw["full_integer"])
+    content = slimmed(raw["full_integer"])
     zero_points = [t.quantization.zeroPoint.tobytes() for t in tensors(content) if t.quantization is not None]
     assert any(content.count(vector) and len(vector) >= 256 for vector in zero_points)
     longest = max(len(vector) for vector in zero_points)
@@ -137,7 +146,7 @@ def test_ranges_of_calibration_and_unread_metadata_go(raw: dict[str, bytes]) -> 
         if tensor.quantization is not None:
             tensor.quantization.min, tensor.quantization.max = np.float32([-1]), np.float32([1])
     model.metadata[0].name = "CONVERSION_METADATA"
-    after = unpacked(slim(packed(model)))
+    after = unpacked(slimmed(packed(model)))
     assert all(t.quantization is None or t.quantization.min is None for t in after.subgraphs[0].tensors)
     assert after.metadata == []
 
@@ -162,7 +171,7 @@ def test_constants_behind_the_flatbuffer_are_taken_into_it(raw: dict[str, bytes]
     largest.offset = -(-len(packed(model)) // 16) * 16  # a number takes the same room, whatever it is
     outside = packed(model).ljust(largest.offset, b"\0") + data.tobytes()
     images = digits[1].rgb(slice(0, 5))
-    inside = slim(outside)
+    inside = slimmed(outside)
     np.testing.assert_array_equal(predict(outside, images), predict(raw["float32"], images))
     np.testing.assert_array_equal(predict(inside, images), predict(raw["float32"], images))
     assert all(buffer.offset == 0 for buffer in unpacked(inside).buffers)

@@ -21,8 +21,8 @@ from deploy.errors import ConversionError
 from deploy.flatbuffer import read
 from deploy.interpreter import predict
 from deploy.layers import weights_by_layer
-from deploy.schemes import DYNAMIC_RANGE, FLOAT16, FLOAT32, FULL_INTEGER
-from deploy.sparse import SPARSE_SCHEMES, encode_sparse, smaller, sparse_or_dense, sparse_tensors
+from deploy.schemes import DYNAMIC_RANGE, FLOAT16, FLOAT32
+from deploy.sparse import SPARSE_SCHEMES, encode_sparse, smaller, sparse_or_dense, with_explicit_padding
 from deploy.sparse_tensor import dense_values
 from search.build import build
 from search.grammar import from_text
@@ -131,6 +131,21 @@ def test_strided_convolutions_of_a_sparse_file_have_a_pad_before_them(resolution
     np.testing.assert_allclose(predict(encoding.content, pixels), predict(dense, pixels), atol=1e-6)  # sums' order
 
 
+def test_equal_paddings_are_one_constant() -> None:
+    text = "input_r32_n4_w1_xnnpack stem_s2_c16 ir_r1_k3_s2_e4_c24 ir_r1_k3_s2_e4_c24 ir_r1_k5_s2_e4_c24 head_c64"
+    reset(0)
+    model = build(from_text(text))
+    file = flatbuffer_utils.read_model_from_bytearray(
+        bytearray(with_explicit_padding(convert(model, FLOAT32, adjust=encode_sparse).content))
+    )
+    graph = file.subgraphs[0]
+    codes = [flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) for operator in graph.operators]
+    pads = [operator for operator, code in zip(graph.operators, codes, strict=True) if code == "PAD"]
+    used = {int(pad.inputs[1]) for pad in pads}
+    amounts = {bytes(file.buffers[graph.tensors[index].buffer].data) for index in used}
+    assert len(pads) == 4 and len(used) == len(amounts) < 4
+
+
 def test_a_plain_network_s_uneven_padding_is_kept_in_effect() -> None:
     """16 pixels and a stride of 2: "same" pads the end alone."""
     image = keras.Input((16, 16, 3))
@@ -197,7 +212,3 @@ def test_blocks() -> None:
 def test_contradictions_are_refused(tensor: SimpleNamespace, count: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dense_values(tensor, np.ones(count))
-
-
-def test_sparse_tensors_of_a_dense_file(model: keras.Model) -> None:
-    assert sparse_tensors(convert(model, FULL_INTEGER, images().astype(np.float32) / 255).content) == ()

@@ -11,8 +11,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 from compress.tying import TiedEmbedding
 from core.quiet import quiet_stderr
 from deploy.interpreter import open_interpreter
-from deploy.merge import constant_bytes, merge_buffers
+from deploy.merge import merge_buffers
 from deploy.tied import with_one_table
+from tests.deploy.conftest import constant_bytes
 
 ROWS, UNITS, WINDOW = 20, 32, 5
 

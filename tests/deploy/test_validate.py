@@ -15,29 +15,9 @@ from deploy.layers import weights_by_layer
 from deploy.schemes import CONVERTIBLE
 from deploy.validate import validate
 from search.dataset import ImageSet
+from tests.deploy.conftest import CLUSTERS, PLANTED
 
 Digits = tuple[ImageSet, ImageSet]
-CLUSTERS = 16
-PLANTED = ("expand", "project", "last", "logits")
-
-
-def compressed(values: np.ndarray) -> np.ndarray:
-    """`values` with its smaller half set to zero and the rest moved to the nearest of 15 values."""
-    kept = np.where(np.abs(values) < np.median(np.abs(values)), 0, values)
-    centres = np.quantile(kept[kept != 0], np.linspace(0, 1, CLUSTERS - 1))
-    nearest = centres[np.abs(kept[..., np.newaxis] - centres).argmin(-1)]
-    return np.where(kept == 0, 0, nearest).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def planted(network: keras.Model) -> keras.Model:
-    """A copy of the network that is half zeros and of 16 values in every layer but the stem and the depthwise one."""
-    model = keras.models.clone_model(network)
-    model.set_weights(network.get_weights())
-    for name in PLANTED:
-        layer = model.get_layer(name)
-        layer.kernel.assign(compressed(layer.kernel.numpy()))
-    return model
 
 
 def planted_promises(model: keras.Model) -> Invariants:

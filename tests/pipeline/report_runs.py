@@ -28,7 +28,15 @@ def measured(median_us: float, target: str = "host", verdict: str = "ok") -> Mea
     return Measurement("0" * 64, Target(target, abi="x86_64"), stats, 47_000_000, "LiteRT 2.3.0", seen, verdict)
 
 
-STORED = {"bits": 8, "scales": 16, "scale_min": 0.01, "scale_max": 0.02, "zero_point": 0, "float_error": 0.004}
+STORED = {
+    "bits": 8,
+    "scales": 16,
+    "scale_min": 0.01,
+    "scale_max": 0.02,
+    "zero_point": 0,
+    "float_error": 0.004,
+    "pattern": "",
+}
 
 
 def validation(accuracy: float, confusion: tuple[tuple[int, ...], ...], clusters: int | None) -> dict[str, Any]:
@@ -136,7 +144,51 @@ def with_classes(names: list[str], matrix: tuple[tuple[int, ...], ...]) -> RunRe
     return run(artifacts=artifacts, data={**run().data, "class_names": names})
 
 
+def operator(layer: str, is_float: bool) -> dict[str, Any]:
+    return {"layer": layer, "operator": "CONV_2D", "macs": 9_000, "sensitivity": 0.21, "is_float": is_float}
+
+
+FALL_BACK = {
+    "float_accuracy": 0.97,
+    "int8_accuracy": 0.90,
+    "val_accuracy": 0.968,
+    "max_loss": 0.005,
+    "float_macs": 0.125,
+    "operators": [operator("stem_conv", True), operator("head_conv", False)],
+    "steps": [{"layer": "stem_conv", "precision": "float32", "float_macs": 0.125, "val_accuracy": 0.968}],
+}
+KERNEL = {"name": "head_conv", "shape": [160, 1, 1, 24], "sparsity": 0.8, "stored_bytes": 5000, "dense_bytes": 15_360}
+ENCODING = {
+    "is_sparse": True,
+    "dense_bytes": 200_000,
+    "sparse_bytes": 120_000,
+    "dense_zipped_bytes": 90_000,
+    "sparse_zipped_bytes": 80_000,
+    "tensors": [KERNEL],
+}
+
+
+def with_layers(artifact: ArtifactReport, **changes: Any) -> ArtifactReport:
+    layers = [{**layer, **changes} for layer in artifact.validation["layers"]]
+    return replace(artifact, validation={**artifact.validation, "layers": layers})
+
+
+MIXED = replace(model("w0.float.mixed", "mixed", "mixed", (), 100, 0.968, 60), fall_back=FALL_BACK)
+SPARSE = replace(model("w0.sparse0.8", "sparse", "float32", ("sparse0.8",), 120, 0.95, 70), encoding=ENCODING)
+BLOCKS = with_layers(
+    model("w0.prune2of4-qat", "prune:2:4+qat", "full_integer", ("prune2of4", "qat"), 80, 0.95, 60), pattern="2:4"
+)
+
 EDGES = {
+    "mixed precision": run(artifacts=(*MODELS, MIXED)),
+    "sparse kernels": run(artifacts=(*MODELS, SPARSE)),
+    "patterns": run(artifacts=(*MODELS, BLOCKS)),
+    "clusters that cannot be counted": run(
+        artifacts=(*MODELS[:-1], with_layers(MODELS[-1], max_unique_values=None, float_error=None))
+    ),
+    "own model": with_config(
+        run(trials=(), winners=(0,), teacher=None, seconds={"data": 1.0, "w0.float": 2.0}), "model", file="mine.keras"
+    ),
     "macs": with_config(run(), "search", cost="macs"),
     "pareto": with_config(
         run(),

@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 from ml_collections import ConfigDict
 
+from android_bench.settings import BenchConfig
 from core.errors import UsageError
+from core.spec_io import canonical_json, from_plain, to_plain
+from core.values import Target
 from pipeline.config import Config, default_config, validated
 from pipeline.overrides import normalized, unset
 
@@ -72,4 +75,17 @@ def test_the_search_measures_on_a_target_of_the_benchmark() -> None:
     config = default_config()
     config.bench.targets = ("host_cpu",)
     with pytest.raises(UsageError, match=r"config\.search\.target: 'host' .*host_cpu"):
+        validated(config)
+
+
+def test_own_targets_pass_through_a_configuration_file() -> None:
+    config = default_config()
+    config.bench.own = (Target("phone", kind="android"), {"name": "board", "kind": "ssh"})
+    config.bench.targets = ("host", "phone", "board")
+    checked = validated(config).bench
+    assert checked.own == (Target("phone", kind="android"), Target("board", kind="ssh"))
+    assert from_plain(BenchConfig, to_plain(checked)) == checked
+    assert canonical_json(checked)
+    config.bench.own = ({"name": "board", "sort": "ssh"},)
+    with pytest.raises(UsageError, match=r"config\.bench\.own\[0\]\.sort: unknown key"):
         validated(config)

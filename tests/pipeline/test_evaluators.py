@@ -96,7 +96,7 @@ def test_other_workers_keep_off_the_host_while_it_is_measured(
         events.append("together")
 
     monkeypatch.setattr(evaluators, "resolve_target", lambda *settings: Target("it", kind=kind))
-    monkeypatch.setattr(evaluators, "search_latency_us", lambda *settings: events.append("measured") or 7.0)
+    monkeypatch.setattr(evaluators, "search_latency_us", lambda *settings, **named: events.append("measured") or 7.0)
     assert TrainEvaluator(CONFIG, BENCH, data, tmp_path, alone=gate)._latency_us(tmp_path / "model.tflite") == 7.0
     assert events == alone
 
@@ -107,7 +107,7 @@ def test_a_measurement_that_fails_once_is_taken_again(
 ) -> None:
     calls: list[Path] = []
 
-    def measured(path: Path, *settings: object) -> float:
+    def measured(path: Path, *settings: object, **named: object) -> float:
         calls.append(path)
         if len(calls) <= failures:
             raise LitesmithError("the worker was killed by SIGKILL")

@@ -96,6 +96,40 @@ def test_page_holds_every_part() -> None:
         assert part in text, part
 
 
+@pytest.mark.parametrize(
+    ("edge", "parts"),
+    [
+        (
+            "mixed precision",
+            (
+                "Operators in float32: 1 of 2",
+                "stem_conv CONV_2D 9.00k 0.21 float32",
+                "head_conv CONV_2D 9.00k 0.21 int8",
+                "float32 gets 97.0 % right, int8 alone 90.0 %, this model 96.8 %; at most 0.5 points may be lost",
+                "12.5 % of the multiply-accumulates are in float32",
+            ),
+        ),
+        (
+            "sparse kernels",
+            (
+                "Kernels stored sparse: 120 kB against 200 kB",
+                "dense: 200 kB, zipped 90.0 kB; with those that have enough zeros sparse: 120 kB, zipped 80.0 kB",
+                "head_conv 160 × 1 × 1 × 24 80.0 % 5.00 kB 15.4 kB",
+            ),
+        ),
+        ("patterns", ("Pattern Unique values Within one scale", "stem_conv CONV_2D 432 25.0 % 2:4 200 16 8")),
+        ("clusters that cannot be counted", ("stem_conv CONV_2D 432 25.0 % 200 – 8 0.01–0.02 –",)),
+        ("", ("Clusters, as a table", "16 15.0 kB", "stem_conv CONV_2D 432 25.0 % 200 16 8 0.01–0.02 0.4 %")),
+        ("own model", ("import of the model 1 2.0 s",)),
+    ],
+)
+def test_what_was_chosen_and_stored_is_told(edge: str, parts: tuple[str, ...]) -> None:
+    text = plain(Page(rendered(edge)).text)
+    for part in parts:
+        assert part in text, text[text.find(part.split(" ")[0]) :][:500]
+    assert "training of the winners" not in text or edge != "own model"
+
+
 def test_summary() -> None:
     text = plain(summary(run(failures=(Failure("w0.qat", "qat", "w0.qat", "layer a|b <i>: gone"),)), CREATED))
     assert "# tiny\n" in text
@@ -127,6 +161,11 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
 
 
 SAYS = {
+    "mixed precision": "Operators in float32: 1 of 2",
+    "sparse kernels": "Kernels stored sparse: 120 kB against 200 kB",
+    "patterns": "at least M of each N weights along the input channels are zero",
+    "clusters that cannot be counted": "none where each weight has a factor of its own",
+    "own model": "import of the model",
     "macs": "Multiply-accumulates are counted",
     "pareto": (
         # The front is trials 3 and 4; the box is 0.28 x 153 us, and 0.28 x 143 + 0.25 x 10 of it are behind the front.

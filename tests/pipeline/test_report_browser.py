@@ -42,6 +42,7 @@ addEventListener("load", () => {
     pageWidth: document.documentElement.scrollWidth,
     points: [...plot.querySelectorAll("a")].filter(shown).length,
     labels: boxes.map(([text]) => text),
+    hidden: [...document.querySelectorAll("#models ~ .scroll")].map((box) => box.scrollWidth - box.clientWidth),
     bars: [...document.querySelectorAll(".panel svg")].filter(shown).length,
   };
   parent.postMessage(JSON.stringify(result), "*");
@@ -86,6 +87,8 @@ def test_in_a_browser(chromium: str, tmp_path: Path, width: int, edge: str) -> N
     assert found["points"] == 4 + len(report.released)  # one of five trials failed
     assert {"ptq", "float32"} <= {label.split()[-1] for label in found["labels"] if label}
     assert found["overlaps"] == []
+    if width == 1280:
+        assert found["hidden"][0] <= 0, "the table of the models is cut off"
     assert found["bars"] == 4 * (len(report.released) - len(report.winners))
     by_score = ["3", "4", "2", "1"]  # trial 5 failed: without a score it comes last both ways
     assert found["sorted"] == [["descending", True, [*by_score, "5"]], ["ascending", True, [*by_score[::-1], "5"]]]

@@ -1,0 +1,84 @@
+"""The flags of the command line, in one table: the type of each, and the commands that take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from absl import flags
+
+from core.errors import UsageError
+
+_RUN = ("run", "compress", "convert", "bench", "report")
+_MEASURING = (*_RUN, "search", "scale", "devices", "benchmark", "latency_table")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag: `kind` is "text", "list" (comma-separated), "many" (given several times), "int", "float" or "bool"."""
+
+    kind: str
+    commands: tuple[str, ...]
+    help: str
+
+
+TABLE = {
+    "model": Flag("text", _RUN, "a Keras model of yours"),
+    "data": Flag("text", _RUN, "its images"),
+    "input_range": Flag("text", _RUN, "of the images that it was trained on"),
+    "allow_custom": Flag("bool", _RUN, "load its custom objects"),
+    "resolution": Flag("int", ("describe", "scale", "latency_table"), "of the network"),
+    "num_classes": Flag("int", ("describe", "scale", "latency_table"), "of the network"),
+    "width_multiplier": Flag("float", ("describe",), "of the network"),
+    "arch": Flag("text", ("scale",), "the network"),
+    "max_macs": Flag("float", ("scale",), "budget"),
+    "max_latency_us": Flag("float", ("scale",), "budget"),
+    "alpha": Flag("float", ("scale",), "growth of depth"),
+    "beta": Flag("float", ("scale",), "growth of width"),
+    "gamma": Flag("float", ("scale",), "growth of resolution"),
+    "grid_step": Flag("float", ("scale",), "of the grid search"),
+    "models": Flag("list", ("benchmark",), ".tflite files"),
+    "targets": Flag("list", ("benchmark",), "what to measure on"),
+    "out": Flag("text", ("benchmark", "compare", "latency_table"), "where the result goes"),
+    "before": Flag("text", ("compare",), "the earlier result"),
+    "after": Flag("text", ("compare",), "the later result"),
+    "results": Flag("text", ("compare",), "the result that has both targets"),
+    "space": Flag("text", ("latency_table",), "search space"),
+    "target": Flag("text", ("latency_table",), "what to measure on"),
+    "scheme": Flag("text", ("latency_table",), "full_integer or float32"),
+    "serial": Flag("many", _MEASURING, "of the Android device"),
+    "ssh": Flag("many", _MEASURING, "where a board is"),
+    "benchmark_model": Flag("many", _MEASURING, "the tool's file"),
+    "remote_python": Flag("many", _MEASURING, "the Python of a board"),
+    "apk": Flag("text", _MEASURING, "the tool's app"),
+    "ssh_config": Flag("text", _MEASURING, "for ssh"),
+}
+
+
+def define(flag_values: flags.FlagValues) -> None:
+    """Registers all flags of TABLE; what is not given is None."""
+    makers: dict[str, Any] = {
+        "text": flags.DEFINE_string,
+        "list": flags.DEFINE_list,
+        "many": flags.DEFINE_multi_string,
+        "int": flags.DEFINE_integer,
+        "float": flags.DEFINE_float,
+        "bool": flags.DEFINE_bool,
+    }
+    for name, flag in TABLE.items():
+        makers[flag.kind](name, None, flag.help, flag_values=flag_values)
+
+
+def given(flag_values: flags.FlagValues, names: Iterable[str] = tuple(TABLE)) -> dict[str, Any]:
+    """The flags of TABLE that are on the command line."""
+    return {name: flag_values[name].value for name in names if flag_values[name].present}
+
+
+def check(command: str, names: Iterable[str]) -> None:
+    """Raises UsageError for a flag that the command does not take."""
+    for name in names:
+        owners = TABLE[name].commands
+        if command not in owners:
+            does = "does" if len(owners) == 1 else "do"
+            raise UsageError(f"--{name}: {command} does not take it; only {', '.join(owners)} {does}")
