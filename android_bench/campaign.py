@@ -196,7 +196,7 @@ class _Campaign:
         lost = None
         for model, result in zip(models, results, strict=True):
             self._queue.put(entry_of(model.name, model.sha256, target, result))
-            if isinstance(result, MeasurementError) and result.transient:
+            if isinstance(result, MeasurementError) and result.is_lost:
                 lost = result
         return lost
 

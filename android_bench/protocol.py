@@ -204,7 +204,7 @@ def _run_rounds(
             try:
                 job.sessions.append(attempt(job, _plan(config)))
             except LitesmithError as error:
-                if isinstance(error, MeasurementError) and error.transient:
+                if isinstance(error, MeasurementError) and error.is_lost:
                     raise
                 job.error = error
     for job in jobs:

@@ -29,7 +29,8 @@ def retried(action: Callable[[], T], retries: int, reporter: Reporter, sleep: Ca
             if not error.transient:
                 raise
             if attempt > retries:
-                raise MeasurementError(f"{error} ({attempt} attempts)", transient=True) from error
+                attempts = f"{error} ({attempt} attempts)"
+                raise MeasurementError(attempts, transient=True, of_model=error.of_model) from error
             reporter.line(f"{one_line(error)}; trying again in {pause:g} s")
         sleep(pause)
         pause = min(2 * pause, MAX_PAUSE_SECONDS)

@@ -21,12 +21,19 @@ MAX_SESSION_SECONDS = 60.0
 class MeasurementError(LitesmithError):
     """A model that could not be measured on a target: it crashed, hung or failed while running.
 
-    `transient`: the way to the target failed, not the model; the protocol tries again.
+    `transient`: another try may succeed. `of_model`: what failed is this model's session; otherwise a transient error
+    is of the way to the target.
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, of_model: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+        self.of_model = of_model
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the target itself is out of reach."""
+        return self.transient and not self.of_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Protocol
 from android_bench.adb.connection import Connection
 from android_bench.adb.lease import Lease
 from android_bench.session import MeasurementError, Session, SessionPlan
-from android_bench.ssh.results import failure_on, tool_session
 from android_bench.tool.command import BenchmarkCommand
 from android_bench.tool.parse import parse_output
 from android_bench.tool.profile_proto import parse_op_profile_proto
+from android_bench.tool.sessions import failure_on, tool_session
 from android_bench.tool.values import Timing, ToolFailure, ToolResult
 from core.values import Target, file_sha256
 
@@ -25,7 +25,6 @@ PACKAGE = "org.tensorflow.lite.tools.benchmark"
 _LAST_WORDS = "nference timings in us|Benchmarking failed|Fatal signal|FATAL EXCEPTION|benchmark.* has died"
 _LOG_TAG = re.compile(r"^\d\d-\d\d [\d:.]+ +(\d+) +\d+ [VDIWEF] tflite *:", re.MULTILINE)
 _LOG_PROCESS = re.compile(r"^\d\d-\d\d [\d:.]+ +(\d+) ")
-_WORTH_ANOTHER_TRY = ("killed", "truncated")  # by the system, to get memory for something else
 _APP_SETTLES_SECONDS = 0.5  # the lines on memory follow the last line on timings at once
 
 
@@ -175,10 +174,7 @@ def _session(connection: Connection, job: Job, read: Callable[[], ToolResult]) -
     try:
         session = tool_session(read(), 0)
     except ToolFailure as error:
-        failure = failure_on(f"{connection.label}: measuring", job.model, error)
-        if error.kind in _WORTH_ANOTHER_TRY:
-            failure = MeasurementError(str(failure), transient=True)
-        raise failure from error
+        raise failure_on(f"{connection.label}: measuring", job.model, error) from error
     cores = ",".join(map(str, job.cores)) or "all"
     return replace(session, conditions={"cores_allowed": cores, **session.conditions})
 

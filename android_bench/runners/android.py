@@ -18,10 +18,9 @@ from android_bench.adb.fitness import target_state
 from android_bench.adb.lease import Lease
 from android_bench.adb.tools import AppTool, DeviceTool, Job, ProgramTool
 from android_bench.connections import Connections
+from android_bench.cores import Core, pinned_cores
 from android_bench.session import MeasurementError, Session, SessionPlan, TargetState
 from android_bench.settings import tool_of
-from android_bench.ssh.board import Core
-from android_bench.ssh.layout import pinned_cores
 from core.errors import LitesmithError, UsageError
 from core.values import Target
 

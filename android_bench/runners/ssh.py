@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from android_bench.connections import Connections
+from android_bench.cores import pinned_cores
 from android_bench.session import NOISY, Concern, Session, SessionPlan, TargetState
 from android_bench.ssh.board import LOOK, Board, read_board
 from android_bench.ssh.find import find_tool
-from android_bench.ssh.layout import pinned_cores
 from android_bench.ssh.link import Link, open_link
 from android_bench.ssh.state import board_state, emulation
 from android_bench.ssh.tools import BoardTool, Job

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from android_bench.cores import Core
+
 # One line a fact, "key value"; what the board does not have is left out. Raspberry Pi's firmware answers vcgencmd.
 LOOK = r"""
 fact() { [ -n "$2" ] && printf '%s %s\n' "$1" "$2"; }
@@ -49,16 +51,6 @@ sed -n 's/^cpu\([0-9]\)/ticks_before \1/p' /proc/stat
 sleep 0.3 2>/dev/null || sleep 1
 sed -n 's/^cpu\([0-9]\)/ticks_after \1/p' /proc/stat
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """One processor core: `speed` orders cores (kHz, or the kernel's capacity where that is told; 0: not told)."""
-
-    number: int
-    speed: int = 0
-    governor: str = ""
-    is_limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

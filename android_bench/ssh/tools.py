@@ -13,11 +13,11 @@ from typing import Protocol
 
 from android_bench.session import Session, SessionPlan
 from android_bench.ssh.link import Link
-from android_bench.ssh.results import failure_on, tool_session
 from android_bench.tool.command import BenchmarkCommand, LitertCommand, taskset_mask
 from android_bench.tool.litert import parse_litert_json
 from android_bench.tool.parse import parse_output
 from android_bench.tool.profile_proto import parse_op_profile_proto
+from android_bench.tool.sessions import failure_on, tool_session
 from android_bench.tool.values import OpProfile, ToolFailure, ToolResult
 from android_bench.worker import TOOL_NAMES, WORKER, WORKER_ENVIRONMENT, worker_answer, worker_request, worker_session
 from core.process import Completed

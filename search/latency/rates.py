@@ -27,7 +27,16 @@ from search.latency.features import Operator, operators_of
 from search.latency.table import NORMAL_MAD, BlockLatency, LatencyTable
 
 CONV, POINTWISE, DEPTHWISE, DENSE, ELEMENTWISE = "conv", "pointwise", "depthwise", "dense", "elementwise"
-KINDS = (CONV, POINTWISE, DEPTHWISE, DENSE, ELEMENTWISE)
+MACS, VALUES, OPERATORS = TERMS = ("macs", "values", "operators")
+Column = tuple[str, str]  # a kind and a term: what a rate multiplies
+# Rates that are much the same on a processor, as far as the blocks leave it open.
+ALIKE: tuple[frozenset[Column], ...] = (
+    frozenset((kind, MACS) for kind in (CONV, POINTWISE, DENSE)),
+    frozenset((kind, VALUES) for kind in (CONV, POINTWISE, DENSE)),
+)
+# How much it counts if one of them is twice the common rate, or 0: as an error of this part of all the time in the
+# blocks of that one which takes most. Small, so that what the blocks tell decides.
+PRIOR = 0.01
 # Errors count relative to the latency, but below this part of the median block's the clock decides, not the operators.
 SMALLEST = 0.1
 DIGITS = 6  # of a rate: more would differ from one processor's linear algebra to another's
@@ -40,9 +49,11 @@ class OperatorRate:
     """What an operator of a type takes, in nanoseconds.
 
     Attributes:
-      kind: CONV (kernels above 1x1), POINTWISE (1x1), DEPTHWISE, DENSE, or ELEMENTWISE: all others, pools among them.
+      kind: CONV (kernels above 1x1), POINTWISE (1x1), DENSE, DEPTHWISE with its kernel such as "depthwise 3x3" (for the
+        usual ones libraries have faster code than for others), or ELEMENTWISE: all others, pools among them.
       ns_per_mac: for each multiply-accumulate; 0 of ELEMENTWISE, which has none.
-      ns_per_value: for each value of the output; of ELEMENTWISE of the input where that has more pixels.
+      ns_per_value: for each value of the output; of ELEMENTWISE of the input where that has more pixels. 0 of DEPTHWISE,
+        whose values are as many as its multiply-accumulates by the kernel.
       constant_ns: for each operator.
     """
 
@@ -79,7 +90,9 @@ class LatencyRates:
         found = next((rate for rate in self.operators if rate.kind == kind), None)
         if found is None:
             known = ", ".join(rate.kind for rate in self.operators)
-            raise CandidateError(f"latency rates: the table has no {kind} operator to tell their latency; it has {known}")
+            raise CandidateError(
+                f"latency rates: the table has no {kind} operator to tell their latency; it has {known}"
+            )
         return found
 
     def operators_us(self, operators: Mapping[Operator, int]) -> float:
@@ -89,10 +102,17 @@ class LatencyRates:
 
 
 def kind_of(operator: Operator) -> str:
-    """The type of an operator, one of KINDS."""
-    if operator.kind == "conv":
-        return CONV if operator.kernel_size > 1 else POINTWISE
-    return operator.kind if operator.kind in (DEPTHWISE, DENSE) else ELEMENTWISE
+    """The type of an operator, as in OperatorRate.kind."""
+    if operator.kind in (CONV, DEPTHWISE, DENSE):
+        return kernel_kind(operator.kind, operator.kernel_size)
+    return ELEMENTWISE
+
+
+def kernel_kind(kind: str, kernel_size: int) -> str:
+    """The type of an operator with a kernel, of CONV, DEPTHWISE or DENSE."""
+    if kind == CONV and kernel_size == 1:
+        return POINTWISE
+    return f"{DEPTHWISE} {kernel_size}x{kernel_size}" if kind == DEPTHWISE else kind
 
 
 def values_of(operator: Operator) -> int:
@@ -151,38 +171,55 @@ def _no_block(text: str) -> UsageError:
 def _fitted(blocks: tuple[BlockLatency, ...], data_type: str) -> tuple[tuple[str, float, float, float], ...]:
     """(kind, nanoseconds per multiply-accumulate, per value, per operator) of each kind in the blocks."""
     bags = [operators_of(block_key(block.key)) for block in blocks]
-    kinds = tuple(kind for kind in KINDS if any(kind_of(operator) == kind for bag in bags for operator in bag))
-    work = np.array([_work(bag, kinds) for bag in bags])
-    used = work.any(axis=0) if len(work) else np.zeros(0, np.bool_)
-    if len(blocks) < max(1, int(used.sum())) or not any(block.median_us > 0 for block in blocks):
+    kinds = sorted({kind_of(operator) for bag in bags for operator in bag})
+    columns = [(kind, term) for kind in kinds for term in _terms(kind)]
+    if len(blocks) < max(1, len(columns)) or not any(block.median_us > 0 for block in blocks):
         raise UsageError(
-            f"{data_type} latency table: {len(blocks)} blocks are too few to tell {int(used.sum())} rates of operators; "
+            f"{data_type} latency table: {len(blocks)} blocks are too few to tell {len(columns)} rates of operators; "
             "expected at least as many, with latencies above 0 us"
         )
-    found = np.zeros(len(used))
-    found[used] = _non_negative(work[:, used], 1e3 * np.array([block.median_us for block in blocks]))
-    return tuple((kind, *map(float, row)) for kind, row in zip(kinds, found.reshape(-1, 3), strict=True))
+    work = np.array([_work(bag, columns) for bag in bags])
+    ns = 1e3 * np.array([block.median_us for block in blocks])
+    found = dict(zip(columns, _non_negative(work, ns, columns), strict=True))
+    return tuple((kind, *(found.get((kind, term), 0.0) for term in TERMS)) for kind in kinds)
 
 
-def _work(operators: Mapping[Operator, int], kinds: Sequence[str]) -> list[float]:
-    """[3 * kinds] multiply-accumulates, values and number of a block's operators of each kind."""
-    row = dict.fromkeys(kinds, (0.0, 0.0, 0.0))
+def _terms(kind: str) -> tuple[str, ...]:
+    """What the rates of a kind multiply. A depthwise output takes as many multiply-accumulates as the kernel has."""
+    if kind == ELEMENTWISE:
+        return VALUES, OPERATORS
+    return (MACS, OPERATORS) if kind.startswith(DEPTHWISE) else TERMS
+
+
+def _work(operators: Mapping[Operator, int], columns: Sequence[Column]) -> list[float]:
+    """Multiply-accumulates, values and number of a block's operators of each kind, an entry for each column."""
+    row = dict.fromkeys(columns, 0.0)
     for operator, count in operators.items():
-        macs, values, number = row[kind_of(operator)]
-        more = operator.macs * count, values_of(operator) * count, count
-        row[kind_of(operator)] = (macs + more[0], values + more[1], number + more[2])
-    return [value for kind in kinds for value in row[kind]]
+        for term, amount in zip(TERMS, (operator.macs, values_of(operator), 1), strict=True):
+            if (column := (kind_of(operator), term)) in row:
+                row[column] += amount * count
+    return list(row.values())
 
 
-def _non_negative(work: Array, ns: Array) -> Array:
-    """The rates that explain latencies with the least squared relative errors."""
+def _non_negative(work: Array, ns: Array, columns: Sequence[Column]) -> Array:
+    """The rates that explain latencies with the least squared relative errors.
+
+    Blocks leave some open: where all networks have one stem and one classifier, nothing tells which part of their time
+    is arithmetic. Then rates of a group of ALIKE are alike, and the others small. The unknowns are the rates and,
+    behind them, what each group has in common; the first rows are the blocks, the others say of each rate that it is
+    the common one, or 0.
+    """
     from scipy.optimize import nnls  # type: ignore[import-untyped]  # takes half a second to import
 
     weights = 1 / np.maximum(ns, SMALLEST * np.median(ns[ns > 0]))
     rows = work * weights[:, None]
     sizes = np.linalg.norm(rows, axis=0)  # so that sums over millions and over single operators weigh alike
-    found, _ = nnls(rows / sizes, ns * weights)
-    return np.asarray(found / sizes, dtype=np.float64)
+    alike = np.array([[float(column in group) for group in ALIKE] for column in columns])
+    largest = alike @ (alike * sizes[:, None]).max(axis=0)
+    equal = np.diag(PRIOR * np.where(alike.any(axis=1), largest / sizes, 1))
+    system = np.block([[rows / sizes, np.zeros((len(rows), len(ALIKE)))], [equal, -PRIOR * alike]])
+    found, _ = nnls(system, np.concatenate([ns * weights, np.zeros(len(columns))]))
+    return np.asarray(found[: len(columns)] / sizes, dtype=np.float64)
 
 
 def _rounded(value: float) -> float:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from android_bench.cores import Core, pinned_cores
 from android_bench.session import NOISY, THROTTLED, Concern
-from android_bench.ssh.board import Board, Core, read_board
-from android_bench.ssh.layout import pinned_cores
+from android_bench.ssh.board import Board, read_board
 from android_bench.ssh.state import board_state, emulation
 from core.errors import UsageError
 from core.values import Target

@@ -9,8 +9,8 @@ import pytest
 from android_bench.session import FELL_BACK, NOISY, MeasurementError, SessionPlan
 from android_bench.ssh.failures import explain
 from android_bench.ssh.find import machines_of
-from android_bench.ssh.results import failure_on, op_times, tool_session
 from android_bench.ssh.tools import fitted, pinned
+from android_bench.tool.sessions import failure_on, op_times, tool_session
 from android_bench.tool.values import DelegateUse, OpProfile, OpTime, Timing, ToolFailure, ToolResult
 from core.errors import UsageError
 from core.values import OpTime as ReportedTime

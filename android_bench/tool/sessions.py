@@ -1,4 +1,4 @@
-"""From what a benchmark tool said on a board to a session or to an error."""
+"""From what a benchmark tool said on a device to a session or to an error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from core.values import OpTime
 # Rounding counts as noise above this share of the median; what a report compares differs by 10 % and more.
 MAX_ROUNDING = 0.02
 _REFUSALS = ("not a model", "unsupported operator")
+_WORTH_ANOTHER_TRY = ("killed", "truncated")  # by the system, to get memory for something else
 
 
 def tool_session(result: ToolResult, peak_memory_bytes: int) -> Session:
@@ -45,7 +46,8 @@ def failure_on(where: str, model: Path, failure: ToolFailure) -> LitesmithError:
     message = f"{where}: {model}: {failure}"
     if failure.kind in _REFUSALS:
         return UsageError(message)
-    return MeasurementError(message, transient=failure.transient)
+    worth_another = failure.kind in _WORTH_ANOTHER_TRY
+    return MeasurementError(message, transient=failure.transient or worth_another, of_model=worth_another)
 
 
 def op_times(profile: OpProfile) -> tuple[OpTime, ...]:

@@ -1,18 +1,28 @@
-"""Which cores of a board a measurement is pinned to."""
+"""Which cores of a phone or a board a measurement is pinned to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from android_bench.ssh.board import Core
 from core.errors import UsageError
 from core.values import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """One processor core: `speed` orders cores (kHz, or the kernel's capacity where that is told; 0: not told)."""
+
+    number: int
+    speed: int = 0
+    governor: str = ""
+    is_limited: bool = False
 
 
 def pinned_cores(target: Target, cores: Sequence[Core]) -> tuple[int, ...]:
     """The target's own mask, or of its kind of cores as many as it has threads, the last ones; () for no pinning.
 
-    The first core of a board serves most interrupts, so the last ones are the quieter. Cores are told apart by their
+    The first core of a device serves most interrupts, so the last ones are the quieter. Cores are told apart by their
     speed: "big" are the fastest, "little" the slowest, "middle" those between; where all are equal, all are big and
     little. Raises UsageError for a core that is not online and for a kind of cores that is not there or has too few.
     """
