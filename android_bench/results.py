@@ -137,13 +137,16 @@ def _key(sha256: str, target: Target) -> str:
 def _records(path: Path) -> list[dict[str, Any]]:
     """The records of a file, the header first; none of an empty file or one with an unfinished header only."""
     try:
+        with open(path, "rb") as file:
+            begun = file.read(len(_BEGINNING))
+        if not (begun.startswith(_BEGINNING) or _BEGINNING.startswith(begun)):
+            raise UsageError(f"{path}: not a file of {FORMAT}")
         records = AppendLog(path).read()
+    except UsageError:
+        raise
     except (OSError, LitesmithError) as error:
         raise UsageError(f"{path}: cannot be read as {FORMAT}: {one_line(error)}") from error
     if not records:
-        begun = path.read_bytes()
-        if not (begun.startswith(_BEGINNING) or _BEGINNING.startswith(begun)):
-            raise UsageError(f"{path}: not a file of {FORMAT}")
         return []
     header = records[0]
     if header.get("format") != FORMAT or not isinstance(header.get("settings"), dict):

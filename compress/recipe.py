@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from compress.settings import (
     CLUSTER_RANGE,
     FRACTION_RANGE,
     IMPORTANCES,
+    LATENCY,
     LEAST_SPARSE,
     LOW_RANK_BY,
     METRICS,
@@ -31,10 +33,13 @@ from compress.settings import (
 )
 from core.checks import in_choices, in_range
 from core.errors import UsageError, bad_value
+from search.latency.rates import LatencyRates, fit_rates
+from search.latency.table import read_latency_table
 from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, TrainConfig
 
 WHERE = "config.compress"
 RECIPES_KEY = f"{WHERE}.recipes"
+TABLE_KEY = f"{WHERE}.structured_latency_table"
 # What the last word converts the network to.
 SCHEMES = {
     "float32": "float32",
@@ -96,7 +101,8 @@ class CompressConfig:
       epochs, batch_size, learning_rate: the fine-tuning of each pass that trains.
       exclude: fnmatch patterns of layer names that no pass prunes, clusters, factorizes or removes channels from.
       structured_*: see StructuredSettings; `structured_rounds` passes of equal factors, each fine-tuned, reach the
-        fraction together.
+        fraction together. The metric "latency" needs `structured_latency_table`, a file of the command latency_table,
+        and no other metric has one.
       low_rank, low_rank_by: see LowRankSettings.
       final_sparsity, initial_sparsity, prune_*: see PruneSettings; `layer_sparsity` are texts "PATTERN=SPARSITY". For
         "sparse" SPARSE_DEFAULT takes the place of a final_sparsity below LEAST_SPARSE.
@@ -111,6 +117,7 @@ class CompressConfig:
     exclude: tuple[str, ...] = ()
     structured_fraction: float = 0.5
     structured_metric: str = "macs"
+    structured_latency_table: str | None = None
     structured_importance: str = "taylor"
     structured_rounds: int = 1
     structured_blocks: bool = False
@@ -134,6 +141,7 @@ class CompressConfig:
         in_range(f"{WHERE}.learning_rate", self.learning_rate, *LEARNING_RATE)
         in_range(f"{WHERE}.structured_fraction", self.structured_fraction, *FRACTION_RANGE)
         in_choices(f"{WHERE}.structured_metric", self.structured_metric, METRICS)
+        self._check_latency_table()
         in_choices(f"{WHERE}.structured_importance", self.structured_importance, IMPORTANCES)
         in_range(f"{WHERE}.structured_rounds", self.structured_rounds, 1, 20)
         in_range(f"{WHERE}.channel_multiple", self.channel_multiple, 1, 64)
@@ -152,6 +160,16 @@ class CompressConfig:
             same = texts.setdefault(replace(parse_recipe(text, self), name=""), text)
             if same != text or self.recipes.count(text) > 1:
                 raise UsageError(f"{RECIPES_KEY}: {same!r} and {text!r} are one recipe; name each once")
+
+    def _check_latency_table(self) -> None:
+        """Refuses one of the metric "latency" and a table without the other."""
+        metric, table = self.structured_metric, self.structured_latency_table
+        if metric == LATENCY and table is None:
+            raise UsageError(
+                f"{WHERE}.structured_metric: {metric!r} needs {TABLE_KEY}, a file of the command latency_table"
+            )
+        if metric != LATENCY and table is not None:
+            raise bad_value(TABLE_KEY, table, f"None with {WHERE}.structured_metric = {metric!r}")
 
     def train_config(self) -> TrainConfig:
         """The fine-tuning of one pass. No weight decay: it would pull shared weights and ranges without a gain."""
@@ -218,8 +236,24 @@ def _structured(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
         config.exclude,
         config.channel_multiple,
         config.structured_blocks,
+        _rates(config),
     )
     return (PassSpec("structured_prune", settings),) * config.structured_rounds
+
+
+def _rates(config: CompressConfig) -> LatencyRates | None:
+    """What a latency table says of operators. Raises UsageError if the file is none, or too small."""
+    if config.structured_latency_table is None:
+        return None
+    path = Path(config.structured_latency_table)
+    try:
+        table = read_latency_table(path)
+    except UsageError as error:
+        raise UsageError(f"{TABLE_KEY}: {error}") from error
+    try:
+        return fit_rates(table)
+    except UsageError as error:
+        raise UsageError(f"{TABLE_KEY}: {path}: {error}") from error
 
 
 def _low_rank(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:

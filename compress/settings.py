@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from core.errors import UsageError, bad_value
+from search.latency.rates import LatencyRates
 
 SPARSITY_RANGE = (0.01, 0.99)
 # XNNPACK runs a kernel sparse that has two thirds of zeros at least; a little more, for sparsities that are rounded.
@@ -14,7 +15,8 @@ LEAST_SPARSE = 0.67
 # tfmot needs 3 clusters to keep zeros; an int8 tensor has 255 values, so more clusters would say nothing.
 CLUSTER_RANGE = (3, 255)
 FRACTION_RANGE = (0.05, 0.99)
-METRICS = ("macs", "params")
+LATENCY = "latency"
+METRICS = ("macs", "params", LATENCY)
 IMPORTANCES = ("l1", "bn_gamma", "taylor", "random")
 LOW_RANK_BY = ("energy", "params")
 SPARSE = "sparse"
@@ -30,11 +32,13 @@ class StructuredSettings:
     """Structured pruning: channels, and with `blocks` whole residual blocks, leave the network.
 
     Attributes:
-      fraction: how much of the parent's `metric` ("macs" or "params") is left.
+      fraction: how much of the parent's `metric` ("macs", "params" or "latency") is left.
       importance: what is removed first, by the least: "l1" norm of the filters, "bn_gamma", first-order "taylor"
         expansion of the loss, or "random", the control.
       exclude: fnmatch patterns of layer names (see compress.patterns) that keep all their channels.
       channel_multiple: the channels left are a multiple of it, for the sake of the kernels that run them.
+      rates: what predicts the "latency", and None for another metric: a value and not the file that it comes from, so
+        that what names the result of a pass holds it.
     """
 
     fraction: float
@@ -43,6 +47,7 @@ class StructuredSettings:
     exclude: tuple[str, ...] = ()
     channel_multiple: int = 8
     blocks: bool = False
+    rates: LatencyRates | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def locked(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"--workdir: {root} is in use by another litesmith process; wait for it to end") from error
+            raise UsageError(f"{root} is in use by another litesmith process; wait for it to end") from error
         yield
 
 

@@ -12,7 +12,7 @@ from android_bench.results import FAILED, BenchEntry, csv_rows
 from android_bench.tables import Comparison, leaderboard, op_table
 from core.workspace import atomic_write_bytes, atomic_write_json
 from pipeline import report_units
-from pipeline.report import environment
+from pipeline.pages import environment
 
 COMPARISON_HEADER = ("model", "target", "before", "after", "ratio", "95 % interval", "p", "outcome", "cautions")
 HIDDEN = ("threads", "delegate")  # conditions that the tables show already

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from android_bench.connections import Connections
+from android_bench.fetch_tool import fetch_tool
 from core.errors import UsageError, bad_value
 from pipeline.config import Config
+
+CHECKSUM = "#sha256="  # between a URL and the checksum of what it must give
 
 
 @dataclass(frozen=True)
@@ -41,22 +44,38 @@ class Call:
 
 
 def connections(flags: dict[str, Any]) -> Connections:
-    """The Connections that flags describe. Raises UsageError for one that cannot be read."""
+    """The Connections that flags describe; a tool that is named by its URL is fetched, once.
+
+    Raises UsageError for a flag that cannot be read, LitesmithError if a download fails.
+    """
+    tools = flags.get("benchmark_model") or ()
     return Connections(
         serials=_pairs("serial", flags.get("serial") or ()),
         hosts=_pairs("ssh", flags.get("ssh") or ()),
-        benchmark_model=_pairs("benchmark_model", flags.get("benchmark_model") or ()),
+        benchmark_model={abi: _local(file) for abi, file in _pairs("benchmark_model", tools).items()},
         remote_python=_pairs("remote_python", flags.get("remote_python") or ()),
         apk=flags.get("apk") or "",
         ssh_config=flags.get("ssh_config") or "",
     )
 
 
+def _local(file: str) -> str:
+    """A file of this computer; one behind a URL, which must end in its checksum, is fetched."""
+    if not file.startswith(("http://", "https://")):
+        return file
+    url, mark, checksum = file.partition(CHECKSUM)
+    if not mark:
+        raise bad_value("--benchmark_model", file, f"a URL that ends in {CHECKSUM} and the file's checksum")
+    return str(fetch_tool(url, checksum, Path.home() / ".cache" / "litesmith"))
+
+
 def _pairs(flag: str, texts: Iterable[str]) -> dict[str, str]:
-    """KEY=VALUE texts as a dictionary; a text without "=" has the key ""."""
+    """KEY=VALUE texts as a dictionary; a text without KEY has the key ""."""
     found: dict[str, str] = {}
     for text in texts:
-        key, _, value = text.rpartition("=")
+        key, equals, value = text.partition("=")
+        if not equals or "/" in key:  # no name holds a slash: the "=" is one of a path or a URL
+            key, value = "", text
         if not value or key in found:
             raise bad_value(f"--{flag}", text, "VALUE or NAME=VALUE, each name once")
         found[key] = value

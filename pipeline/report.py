@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import re
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from android_bench.protocol import SEARCH_PROCESSES
 from pipeline import report_figures, report_units, report_view
 from pipeline.arch_words import network_words
+from pipeline.pages import environment, lost, times
 from pipeline.report_data import ArtifactReport, RunReport
 from search.trials import FAILED, OK
 
-TEMPLATES = Path(__file__).parent / "templates"
 MAX_MATRIX_CLASSES = 20  # more do not fit on a screen: the most frequent confusions are listed instead
 CONFUSIONS = 20
 
@@ -46,29 +42,13 @@ def headline(report: RunReport) -> str:
         return f"{own} It has {report_units.size(artifact.artifact.size_bytes)} and gets {correct}."
     before, after = gain.parent.artifact.size_bytes, artifact.artifact.size_bytes
     sizes = f"{report_units.size(after)} against {report_units.size(before)}"
-    gains = [f"{_times(gain.smaller, 'smaller', 'larger')} ({sizes})"]
+    gains = [f"{times(gain.smaller, 'smaller', 'larger')} ({sizes})"]
     for speed in gain.speeds:
         medians = f"{report_units.latency(speed.own_us)} against {report_units.latency(speed.parent_us)}"
         noisy = "" if speed.trusted else ", noisy"
-        gains.append(f"{_times(speed.times, 'faster', 'slower')} on {speed.target} ({medians}{noisy})")
-    lost = _lost(gain.points_lost, _images(artifact))
-    return f"{own} Against its float32 parent it is {', '.join(gains)}, and gets {correct}: {lost}."
-
-
-@functools.cache
-def environment() -> jinja2.Environment:
-    """The templates of all pages, with the filters that write numbers."""
-    found = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = ("number", "tiny", "percent", "points", "size", "latency", "count", "duration", "ratio", "moment")
-    found.filters |= {name: getattr(report_units, name) for name in names}
-    found.filters |= {"times": _times, "lost": _lost, "markdown": _markdown, "fixed": _fixed}
-    return found
+        gains.append(f"{times(speed.times, 'faster', 'slower')} on {speed.target} ({medians}{noisy})")
+    points = lost(gain.points_lost, _images(artifact))
+    return f"{own} Against its float32 parent it is {', '.join(gains)}, and gets {correct}: {points}."
 
 
 def _values(report: RunReport, created: str) -> dict[str, Any]:
@@ -105,29 +85,6 @@ def _values(report: RunReport, created: str) -> dict[str, Any]:
 
 def _images(artifact: ArtifactReport) -> int:
     return int(artifact.validation["images"])
-
-
-def _times(ratio: float, better: str, worse: str) -> str:
-    """A ratio in words: "2.1× smaller", turned round "1.3× larger", or "no smaller"."""
-    if f"{ratio:.2f}" == "1.00":
-        return f"no {better}"
-    return f"{report_units.ratio(ratio)} {better}" if ratio >= 1 else f"{report_units.ratio(1 / ratio)} {worse}"
-
-
-def _lost(fraction: float, images: int) -> str:
-    text = report_units.points(fraction, images).lstrip("+−")
-    if float(text) == 0:
-        return "no points lost"
-    return f"{text} points {'lost' if fraction > 0 else 'gained'}"
-
-
-def _markdown(text: object) -> str:
-    """Text for one cell of a Markdown table, taken literally."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
-
-
-def _fixed(value: float, digits: int | None) -> str:
-    return report_units.number(value) if digits is None else f"{value:.{digits}f}"
 
 
 def _shade(share: float, diagonal: bool) -> str:

@@ -9,6 +9,7 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
        python -m pipeline.main benchmark --models=FILE,FILE --targets=NAME,NAME --out=DIR [--config.bench.KEY=VALUE ...]
        python -m pipeline.main compare --before=DIR --after=DIR [--out=DIR]
        python -m pipeline.main latency_table --space=NAME --target=NAME --out=FILE [--scheme=full_integer]
+                                             [--resolution=N] [--num_classes=N]
 
   run       everything: data, search, teacher, training, compression, conversion, checks, benchmark, report, release
   search    only the architecture search
@@ -50,7 +51,8 @@ Where the targets are, for every command that measures (docs/benchmarking.md):
   --serial         of the Android device: SERIAL, or TARGET=SERIAL where there are several
   --ssh            of a board: TARGET=[USER@]HOST; your ~/.ssh/config counts
   --benchmark_model
-                   the file of TensorFlow's benchmark_model on this computer: FILE, or ABI=FILE
+                   the file of TensorFlow's benchmark_model on this computer: FILE, or ABI=FILE; or where to fetch it
+                   from: URL#sha256=CHECKSUM
   --apk            the file of the benchmark tool's Android app, if it is not installed
   --remote_python  the Python of a board that has ai-edge-litert: PATH, or TARGET=PATH
   --ssh_config     a configuration file for ssh in place of your own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from core.keras_env import keras, tf
@@ -16,9 +16,10 @@ from compress.structured.channels import Channels, channels_in
 from compress.structured.choose import BlockCandidate, Candidate, Choice, choose
 from compress.structured.graph import functional
 from compress.structured.importance import Importance, importance_of
+from compress.structured.latency import PER_US, latency_terms
 from compress.structured.ours import equal_widths
 from compress.structured.residual import ResidualBlock, residual_blocks
-from compress.structured.sizes import Sizes
+from compress.structured.sizes import Sizes, terms_of
 from compress.structured.statistics import renew_statistics
 from compress.structured.surgery import without
 from compress.structured.units import Group, groups_of
@@ -31,6 +32,7 @@ class Pruned:
 
     Attributes:
       before, after: the cost of the network.
+      latency_us: (before, after), predicted by `settings.rates` in microseconds; None without them.
       widths: (layer, channels before, channels after) of each convolution and dense layer that is left and narrower,
         under its old name.
       blocks: the layers of each residual block that went.
@@ -44,6 +46,7 @@ class Pruned:
     blocks: tuple[tuple[str, ...], ...]
     names: tuple[tuple[str, str], ...]
     gone: tuple[str, ...]
+    latency_us: tuple[float, float] | None = None
 
 
 def pruned(
@@ -54,7 +57,8 @@ def pruned(
     Of what is left only the normalizations' statistics are new; it has yet to be trained.
 
     `excluded` are the layers that `settings.exclude` means. `fine_tune` gives the images, supervision and seed of the
-    importances. Raises CandidateError if the fraction is out of reach.
+    importances. Raises CandidateError if the fraction is out of reach, or if the rates of a latency table lack a kind
+    of operators that the network has.
     """
     model = functional(model)
     channels = channels_in(model, excluded)
@@ -71,6 +75,7 @@ def pruned(
         blocks=tuple(block.layers for block in gone),
         names=tuple(names.items()),
         gone=tuple(layer.name for layer in model.layers if layer.name not in names),
+        latency_us=_latencies(settings, model, smaller),
     )
     return smaller, report
 
@@ -95,18 +100,40 @@ def _choice(
     equal = [[channels.layers[name].output for name in names] for names in equal_widths(channels.layers)]
     groups = groups_of(channels, importance.classes, equal)
     whole = [BlockCandidate(i, (*b.layers, b.add[0]), importance.blocks[i]) for i, b in enumerate(blocks)]
-    cost = int(getattr(model_cost(model), settings.metric))
+    sizes = _sizes(model, channels, settings)
+    cost = sizes().cost()
     target = int(settings.fraction * cost)
-    arguments = {"cost": cost, "multiple": settings.channel_multiple}
     candidates = [Candidate(group, _weight(group, importance)) for group in groups]
-    choice = choose(candidates, whole, Sizes(channels, settings.metric), target=target, **arguments)
+    choice = choose(candidates, whole, sizes(), cost=cost, target=target, multiple=settings.channel_multiple)
     if choice is None:
-        least = _least(candidates, whole, Sizes(channels, settings.metric), settings.channel_multiple)
+        least = _least(candidates, whole, sizes(), settings.channel_multiple)
         raise CandidateError(
-            f"structured pruning cannot leave {settings.fraction:.0%} of the {cost:,} {settings.metric}: without all "
+            f"structured pruning cannot leave {settings.fraction:.0%} of the {_amount(cost, settings)}: without all "
             f"that may go (in multiples of {settings.channel_multiple} channels) {1 - least / cost:.0%} are left"
         )
     return choice
+
+
+def _sizes(model: keras.Model, channels: Channels, settings: StructuredSettings) -> Callable[[], Sizes]:
+    """Makes the cost of the whole network, anew each time."""
+    if settings.rates is None:
+        return lambda: Sizes(terms_of(channels, settings.metric))
+    terms = tuple(latency_terms(model, channels, settings.rates))
+    return lambda: Sizes(terms)
+
+
+def _amount(cost: int, settings: StructuredSettings) -> str:
+    if settings.rates is None:
+        return f"{cost:,} {settings.metric}"
+    return f"{cost / PER_US:,.0f} us that a latency table of {settings.rates.data_type} networks predicts"
+
+
+def _latencies(settings: StructuredSettings, before: keras.Model, after: keras.Model) -> tuple[float, float] | None:
+    """The predicted latencies of two networks in microseconds; None without a latency table's rates."""
+    if settings.rates is None:
+        return None
+    one, other = (Sizes(latency_terms(each, channels_in(each), settings.rates)) for each in (before, after))
+    return one.cost() / PER_US, other.cost() / PER_US
 
 
 def _weight(group: Group, importance: Importance) -> float:

@@ -52,8 +52,8 @@ class OperatorRate:
       kind: CONV (kernels above 1x1), POINTWISE (1x1), DENSE, DEPTHWISE with its kernel such as "depthwise 3x3" (for the
         usual ones libraries have faster code than for others), or ELEMENTWISE: all others, pools among them.
       ns_per_mac: for each multiply-accumulate; 0 of ELEMENTWISE, which has none.
-      ns_per_value: for each value of the output; of ELEMENTWISE of the input where that has more pixels. 0 of DEPTHWISE,
-        whose values are as many as its multiply-accumulates by the kernel.
+      ns_per_value: for each value of the output (of ELEMENTWISE: of the input where that has more pixels); 0 of
+        DEPTHWISE, whose values are as many as its multiply-accumulates by the kernel's.
       constant_ns: for each operator.
     """
 

@@ -172,13 +172,15 @@ def fit_overhead(table: LatencyTable, measured: Sequence[tuple[ArchSpec, float]]
 
 
 def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Intercept and slope; through 0 for few or equal x, or where the slope would not be positive."""
+    """Intercept and slope; through 0 for few or equal x, and where one would be negative, which no computer does: noise
+    in a few large networks would ruin the small ones."""
     first, second = np.triu_indices(len(x), k=1)
     apart = x[first] != x[second]
     if len(x) >= FEWEST_FOR_CONSTANT and apart.any():
         slope = float(np.median((y[second] - y[first])[apart] / (x[second] - x[first])[apart]))
-        if slope > 0:
-            return float(np.median(y - slope * x)), slope
+        constant = float(np.median(y - slope * x))
+        if slope > 0 and constant >= 0:
+            return constant, slope
     return 0.0, float(np.median(y / x))
 
 

@@ -102,8 +102,8 @@ def test_other_settings_are_refused(path):
     [
         (b"", "not a file of litesmith benchmark results"),
         (b"a photo", "not a file of litesmith benchmark results"),
-        (b"[1]\n", "damaged record"),
-        (b"\xff\xfe\n", "damaged record"),
+        (b"[1]\n", "not a file of"),
+        (b"\xff\xfe\n", "not a file of"),
         (b"{}\n", "not a file of litesmith benchmark results"),
         (b'{"format": "litesmith benchmark results", "settings": {}, "version": 9}\n', "version 9"),
     ],

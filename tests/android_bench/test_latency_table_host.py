@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -87,8 +86,8 @@ def test_workers_die_with_their_parent_and_say_so(monkeypatch, tiny_models):
         meter.time([File(tiny_models["small"], "small")], seed=1)
 
 
-def test_interrupted_runs_do_not_count_unless_most_were():
+def test_interrupted_runs_do_not_count_unless_there_are_few_others():
     quiet, away = [100, 101, 102, 103, 104], 1_000_000
     assert undisturbed([*quiet, 5000], [0, 0, 300, 0, 0, away]) == quiet
-    assert undisturbed([*quiet[:4], 5000, 6000], [0] * 4 + [away] * 2) == [*quiet[:4], 5000, 6000]
-    assert json.dumps(undisturbed(quiet, [0] * 5)) == "[100, 101, 102, 103, 104]"
+    assert sorted(undisturbed([*quiet[:4], 5000, 9000], [0] * 4 + [away, 2 * away])) == [*quiet[:4], 5000]
+    assert undisturbed([7], [away]) == [7]

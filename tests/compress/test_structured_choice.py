@@ -15,7 +15,7 @@ from compress.structured.choose import BlockCandidate, Candidate, choose
 from compress.structured.importance import importance_of
 from compress.structured.ours import equal_widths
 from compress.structured.residual import residual_blocks
-from compress.structured.sizes import Sizes
+from compress.structured.sizes import Sizes, terms_of
 from compress.structured.surgery import without
 from compress.structured.units import Group, groups_of
 from core.errors import CandidateError
@@ -169,10 +169,11 @@ def test_sizes_are_those_of_the_smaller_model(metric):
     model = network("groups")
     channels = channels_in(model)
     gone = np.flatnonzero(~channels.frozen)[::3].tolist()
-    sizes = Sizes(channels, metric)
+    sizes = Sizes(terms_of(channels, metric))
     saved = sizes.saving(gone)
     before, after = (getattr(model_cost(m), metric) for m in (model, without(model, channels, gone)[0]))
     assert saved == before - after > 0
+    assert sizes.cost() == before
     sizes.remove(gone)
     assert sizes.saving(gone[:0]) == 0
     sizes.restore(gone)
@@ -189,7 +190,7 @@ def two_groups() -> tuple[list[Candidate], Sizes, int]:
     channels = channels_in(model)
     first, second = (int(channels.layers[f"conv{i}"].output[0]) for i in (0, 1))
     candidates = [group([1.0] * 4, first), group([0.01] * 3 + [1.0] * 3, second)]
-    return candidates, Sizes(channels, "macs"), model_cost(model).macs
+    return candidates, Sizes(terms_of(channels, "macs")), model_cost(model).macs
 
 
 def test_what_is_cheap_to_lose_goes_first():

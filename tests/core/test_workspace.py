@@ -325,7 +325,7 @@ class TestLock:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "locked\n"
             with (
-                pytest.raises(UsageError, match=r"--workdir: .* is in use by another litesmith process"),
+                pytest.raises(UsageError, match=r"is in use by another litesmith process"),
                 locked(tmp_path),
             ):
                 pass
