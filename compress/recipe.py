@@ -236,13 +236,13 @@ def _structured(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
         config.exclude,
         config.channel_multiple,
         config.structured_blocks,
-        _rates(config),
+        structured_rates(config),
     )
     return (PassSpec("structured_prune", settings),) * config.structured_rounds
 
 
-def _rates(config: CompressConfig) -> LatencyRates | None:
-    """What a latency table says of operators. Raises UsageError if the file is none, or too small."""
+def structured_rates(config: CompressConfig) -> LatencyRates | None:
+    """The rates of `structured_latency_table`, None without one. Raises UsageError if the file is none, or too small."""
     if config.structured_latency_table is None:
         return None
     path = Path(config.structured_latency_table)

@@ -55,8 +55,8 @@ LATER_SEARCH_SETTINGS = (
     *("max_latency_us", "latency_table"),
 )
 
-# The same of measurements.
-LATER_BENCH_SETTINGS = ("own", "profile", "max_cool_down_seconds", "retries")
+# Settings that say how a figure is come by, and not which one it is; targets are in the key as they are described.
+UNKEYED_BENCH_SETTINGS = ("own", "max_cool_down_seconds", "retries")
 
 TOOLS = (
     *("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner"),
@@ -204,6 +204,8 @@ def _plan_winners(
         _plan_teacher(planner, config, data, teacher_fingerprint)
     search_params = _search_params(config)
     keyed = {**search_params, "search": _keyed_search(config.search)}
+    if "bench" in search_params:
+        keyed["bench"] = _keyed_bench(search_params["bench"])
     search = planner.add("search", "search", search_params, (data,), keyed)
     before = (search, *_plan_teacher(planner, config, data, teacher_fingerprint))  # planned once
     nodes = []
@@ -347,9 +349,9 @@ def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, da
 def _keyed_bench(bench: BenchConfig) -> dict[str, Any]:
     """What a measurement depends on; of a target that is described in a file, that file's content."""
     plain: dict[str, Any] = to_plain(bench)
-    for name in LATER_BENCH_SETTINGS:
-        if plain[name] == to_plain(BenchConfig())[name]:
-            del plain[name]
+    for name in UNKEYED_BENCH_SETTINGS:
+        del plain[name]
+    plain["targets"] = [target_stem(name) for name in bench.targets]
     described = [described_target(name, bench) for name in bench.targets]
     own = [target for target in described if target != TARGETS.get(target.name)]
     return {"bench": plain, **({"described": own} if own else {})}

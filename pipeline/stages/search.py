@@ -20,6 +20,7 @@ from search.front import hypervolume_share, winners
 from search.loop import run_search, search_with
 from search.named import space
 from search.objective import PARETO
+from search.oracles.budget import check_latency_table
 from search.oracles.strategy import Strategy
 from search.parallel import WorkerPool, threads_per_worker
 from search.pareto import front
@@ -36,6 +37,7 @@ def run(context: StageContext) -> Outcome:
     named_space = space(config.space, data.resolution, data.num_classes)
     if config.recipe is not None:
         named_space = dataclasses.replace(named_space, recipe=parse_template(config.recipe))
+    check_latency_table(config, named_space)
     trials = _search(context, config, named_space, data)
     chosen = winners(config, trials)
     shutil.copyfile(context.scratch / "trials.jsonl", context.out / "trials.jsonl")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from android_bench.settings import BenchConfig
 from compress.distill_config import DistillConfig
 from compress.recipe import CompressConfig
 from core.errors import UsageError
@@ -13,6 +14,7 @@ from core.spec_io import content_id, to_plain
 from pipeline.config import Config, ModelConfig, TeacherConfig
 from pipeline.plan import COMMANDS, VERSIONS, Plan, make_plan, tool_versions
 from search.grammar import to_text
+from search.latency.table import BlockLatency, LatencyTable, write_latency_table
 from search.named import space
 from search.settings import SearchConfig
 from search.trials import OK, Trial, TrialLog
@@ -201,3 +203,34 @@ def test_features_of_a_teacher_need_a_teacher() -> None:
     for changes in ({"teacher": TeacherConfig(network=None)}, {"model": ModelConfig(file="own.h5")}):
         with pytest.raises(UsageError, match=r"^config\.distill\.features: 'attention'"):
             Config(distill=features, **changes)
+
+
+def _table(path: Path, space_name: str, median_us: float) -> SearchConfig:
+    block = BlockLatency("int8 1x1x1 x", median_us, median_us, median_us, 1)
+    write_latency_table(path, LatencyTable(space_name, "int8", {}, "tool", "2026-01-31", (block,)))
+    return SearchConfig(latency_table=str(path))
+
+
+def test_a_search_depends_on_what_its_latency_table_holds(tmp_path: Path) -> None:
+    first = _keys(_plan(search=_table(tmp_path / "a.json", "mobilenet_v2_small", 1.0)))["search"]
+    assert _keys(_plan(search=_table(tmp_path / "b.json", "mobilenet_v2_small", 1.0)))["search"] == first
+    assert _keys(_plan(search=_table(tmp_path / "a.json", "mobilenet_v2_small", 2.0)))["search"] != first
+    with pytest.raises(UsageError, match=r"^config\.search\.latency_table: .* this one is of mnasnet"):
+        _plan(search=_table(tmp_path / "c.json", "mnasnet", 1.0))
+    with pytest.raises(UsageError, match=r"config\.search\.latency_table: .*nowhere"):
+        _plan(search=SearchConfig(latency_table="nowhere.json"))
+
+
+def test_a_measurement_depends_on_what_its_target_s_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "phone.toml"
+
+    def key(text: str, **settings: object) -> str:
+        path.write_text(text)
+        keys = _keys(_plan(bench=BenchConfig(targets=("host", str(path)), **settings)))  # type: ignore[arg-type]
+        return next(keys[name] for name in keys if name.endswith(".bench.phone"))
+
+    first = key('kind = "android"')
+    assert key('kind = "android"  # the same') == first
+    assert key('kind = "android"\ncores = "big"') != first
+    assert key('kind = "android"', retries=3) == first
+    assert key('kind = "android"', runs=3) != first

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from core.errors import UsageError
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.cost import cost
+from search.latency.features import operators_of, size_of
+from search.latency.reachable import distinct_blocks
+from search.latency.table import BlockLatency, LatencyTable, write_latency_table
 from search.named import space
 from search.oracles import ORACLES
-from search.oracles.budget import SpecBudget, spec_budget
+from search.oracles.budget import SpecBudget, check_latency_table, spec_budget, table_latency
 from search.oracles.strategy import DRAWS, Strategy
 from search.settings import SearchConfig
 from search.space import SearchSpace
@@ -84,3 +89,61 @@ def test_a_network_that_cannot_be_built_is_not_feasible() -> None:
     stages = tuple(StageSpec((BlockSpec(stride=2, out_channels=8),), 1) for _ in range(6))
     deep = SearchSpace("deep", ArchSpec(OneOf((8, 16)), stages, 32, resolution=16, num_classes=2))
     assert not SpecBudget(deep, {"macs": 1e15}).feasible({"stem_channels": 0})
+
+
+@pytest.fixture(scope="module")
+def latency_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of SPACE in which a block takes as many microseconds as it has size."""
+    blocks = []
+    for key in distinct_blocks(SPACE, "int8"):
+        us = float(sum(size_of(operator) * count for operator, count in operators_of(key).items()))
+        blocks.append(BlockLatency(key.text, us, us, us, 50))
+    path = tmp_path_factory.mktemp("table") / "table.json"
+    write_latency_table(path, LatencyTable(SPACE.name, "int8", {}, "tool", "2026-01-31", tuple(blocks)))
+    return path
+
+
+def by_table(table: Path, **changes: object) -> SearchConfig:
+    values = {"cost": "latency_us", "latency_table": str(table), "max_macs": None, "max_params": None}
+    return config("random", **{**values, **changes})
+
+
+def test_a_latency_limit_by_table_holds_for_every_suggestion(latency_table: Path) -> None:
+    predict = table_latency(by_table(latency_table))
+    assert predict is not None
+    free = Strategy(by_table(latency_table), SPACE, seed=1)
+    drawn = [free.suggest() for _ in range(9)]
+    latencies = sorted(predict(SPACE.decode(suggestion.genotype)) for suggestion in drawn if suggestion)
+    limit = latencies[3]
+    bound = Strategy(by_table(latency_table, max_latency_us=limit), SPACE, seed=1)
+    for _ in range(9):
+        suggestion = bound.suggest()
+        assert suggestion is not None
+        assert predict(SPACE.decode(suggestion.genotype)) <= limit
+
+
+def test_a_table_for_other_images_is_refused(latency_table: Path) -> None:
+    check_latency_table(by_table(latency_table), SPACE)
+    with pytest.raises(UsageError, match=r"lacks \d+ blocks of the space mobilenet_v2_small"):
+        check_latency_table(by_table(latency_table), space("mobilenet_v2_small", 64, 10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_latency_us": 5.0, "latency_table": None}, "config.search.max_latency_us"),
+        ({"cost": "macs"}, "config.search.latency_table"),
+        ({"recipe": "{ptq,qat}"}, "config.search.latency_table"),
+        ({"max_latency_us": 0.0}, "config.search.max_latency_us"),
+    ],
+)
+def test_contradictory_latency_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        by_table(Path("table.json"), **changes)
+
+
+def test_a_predicted_latency_may_be_an_objective_but_measured_ones_not() -> None:
+    pareto = {"objective": "pareto", "oracle": "nsga2"}
+    SearchConfig(latency_table="t.json", objectives=("val_accuracy max", "latency_us min"), **pareto)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="size_bytes"):
+        SearchConfig(latency_table="t.json", objectives=("val_accuracy max", "size_bytes min"), **pareto)  # type: ignore[arg-type]
