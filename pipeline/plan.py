@@ -351,6 +351,8 @@ def _keyed_bench(bench: BenchConfig) -> dict[str, Any]:
     plain: dict[str, Any] = to_plain(bench)
     for name in UNKEYED_BENCH_SETTINGS:
         del plain[name]
+    if not plain["profile"]:  # as before there were profiles
+        del plain["profile"]
     plain["targets"] = [target_stem(name) for name in bench.targets]
     described = [described_target(name, bench) for name in bench.targets]
     own = [target for target in described if target != TARGETS.get(target.name)]

@@ -141,7 +141,9 @@ def test_settings_that_came_later_change_the_key_of_searches_that_use_them_only(
     )
     names = [*first.split(), "target_macs", "num_winners"]
     plain = to_plain(SearchConfig())
-    params = {"search": {name: plain[name] for name in names}, "seed": 1, "bench": Config().bench}
+    measuring = ("targets", "num_threads", "cpu_mask", "processes", "warmup_runs", "runs", "min_seconds")
+    bench = {"bench": {name: to_plain(Config().bench)[name] for name in measuring}}
+    params = {"search": {name: plain[name] for name in names}, "seed": 1, "bench": bench}
     as_before = content_id(("search", VERSIONS["search"], tool_versions(), params, [_keys(_plan())["data"]]), length=12)
     assert _keys(_plan())["search"] == as_before
     for change in ({"num_workers": 4}, {"objectives": ("macs min", "params min"), "num_workers": 1}):
