@@ -261,23 +261,23 @@ def enlarged(model: keras.Model, pixels: int) -> keras.Model:
     return result
 
 
-def pcqat(place: Workplace, case: str, parent: str, sparsity: float) -> tuple[Row, ...]:
+def pcqat(place: Workplace, case: str, parent: str, sparsity: float, epochs: int) -> tuple[Row, ...]:
     """Prune, cluster, quantization-aware training: ours with depthwise kernels and taught by the float network, and
     tfmot's as its guides show it."""
-    clusters, epochs = 16, 4
+    clusters = 16
     settings: dict[str, Any] = {"final_sparsity": sparsity, "number_of_clusters": clusters, "epochs": epochs}
 
     def ours() -> Row:
         depthwise = {"prune_depthwise": True, "cluster_depthwise": True}
         found = compressed(place, parent, "pcqat", teaches=True, prune_scope="global", **depthwise, **settings)
-        return row(place, case, "litesmith pcqat", parent, found)
+        return row(place, case, f"litesmith pcqat, {epochs} epochs a pass", parent, found)
 
     def theirs() -> Row:
         data, model = place.data(PARENTS[parent].data), place.parent(parent)
         options: dict[str, Any] = {"sparsity": sparsity, "clusters": clusters, "epochs": place.epochs(epochs)}
         plain = plain_pcqat(model, data, reporter=place.reporter, **options)
         found = Compressed(*plain, model_cost(model), Invariants(), FULL_INTEGER)
-        return row(place, case, "tfmot pcqat", parent, found)
+        return row(place, case, f"tfmot pcqat, {epochs} epochs a pass", parent, found)
 
     return kept(place, case, "ours", ours), kept(place, case, "plain", theirs)
 
@@ -297,6 +297,16 @@ def structured(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
         return row(place, case, f"structured:0.5, {importance}", parent, found, note)
 
     return tuple(kept(place, case, importance, partial(made, importance)) for importance in IMPORTANCES)
+
+
+def importance(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
+    """What each importance chooses at equal MACs, before fine-tuning has mended what a bad choice costs: one epoch."""
+
+    def made(name: str) -> Row:
+        found = compressed(place, parent, "structured:0.5", structured_importance=name, structured_rounds=1, epochs=1)
+        return row(place, case, f"structured:0.5, {name}, one epoch", parent, found)
+
+    return tuple(kept(place, case, name, partial(made, name)) for name in ("l1", "taylor", "bn_gamma", "random"))
 
 
 def endings(place: Workplace, case: str, parent: str) -> tuple[Row, ...]:
@@ -367,11 +377,13 @@ def _prune_at_once(model: keras.Model, sparsity: float) -> None:
 
 CASES: dict[str, Callable[[Workplace], tuple[Row, ...]]] = {
     "large": lambda place: large(place, "large"),
-    "pcqat_mobilenet": lambda place: pcqat(place, "pcqat_mobilenet", "mobilenet_250k", 0.82),
+    "pcqat_mobilenet": lambda place: pcqat(place, "pcqat_mobilenet", "mobilenet_250k", 0.82, epochs=2),
     "endings": lambda place: endings(place, "endings", "mobilenet_250k"),
     "mixed": lambda place: mixed(place, "mixed", "mobilenet_250k"),
     "structured_fashion": lambda place: structured(place, "structured_fashion", "mobilenet_250k"),
+    "importance_fashion": lambda place: importance(place, "importance_fashion", "mobilenet_250k"),
+    "importance_cifar": lambda place: importance(place, "importance_cifar", "resnet8"),
     "qat_v3": lambda place: qat_v3(place, "qat_v3", "mobilenet_v3"),
-    "pcqat_resnet8": lambda place: pcqat(place, "pcqat_resnet8", "resnet8", 0.75),
+    "pcqat_resnet8": lambda place: pcqat(place, "pcqat_resnet8", "resnet8", 0.75, epochs=4),
     "structured_cifar": lambda place: structured(place, "structured_cifar", "resnet8_wide"),
 }
