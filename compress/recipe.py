@@ -242,7 +242,7 @@ def _structured(part: _Part, config: CompressConfig) -> tuple[PassSpec, ...]:
 
 
 def structured_rates(config: CompressConfig) -> LatencyRates | None:
-    """The rates of `structured_latency_table`, None without one. Raises UsageError if the file is none, or too small."""
+    """The rates of `structured_latency_table`, None without one. Raises UsageError if the file holds none."""
     if config.structured_latency_table is None:
         return None
     path = Path(config.structured_latency_table)

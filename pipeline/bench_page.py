@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from android_bench.results import FAILED, BenchEntry, csv_rows
+from android_bench.settings import LEGACY_DELEGATES
 from android_bench.tables import Comparison, leaderboard, op_table
 from core.workspace import atomic_write_bytes, atomic_write_json
 from pipeline import report_units
@@ -91,8 +92,16 @@ def _bench_values(entries: Sequence[BenchEntry], created: str) -> dict[str, Any]
         "profiles": profiles,
         "failed": [entry for entry in entries if entry.verdict.startswith(FAILED)],
         "conditions": [(entry, _conditions(entry)) for entry in measured],
+        "legacy": LEGACY_DELEGATES,
+        "tools": {name: _tools(measured, name) for name in targets},
         "models": list(dict.fromkeys(entry.model for entry in entries)),
     }
+
+
+def _tools(measured: Sequence[BenchEntry], target: str) -> list[str]:
+    """The programs that measured on a target, once each."""
+    found = (entry.measurement.tool for entry in measured if entry.measurement and entry.target.name == target)
+    return list(dict.fromkeys(found))
 
 
 def _conditions(entry: BenchEntry) -> dict[str, str]:

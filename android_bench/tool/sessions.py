@@ -11,6 +11,7 @@ from core.values import OpTime
 
 # Rounding counts as noise above this share of the median; what a report compares differs by 10 % and more.
 MAX_ROUNDING = 0.02
+_INSIDE = "Delegate/"  # what the names of a delegate's own operators begin with
 _REFUSALS = ("not a model", "unsupported operator")
 _WORTH_ANOTHER_TRY = ("killed", "truncated")  # by the system, to get memory for something else
 
@@ -37,7 +38,7 @@ def tool_session(result: ToolResult, peak_memory_bytes: int) -> Session:
         conditions=conditions,
         concerns=_concerns(result, summary),
         summary=summary,
-        ops=op_times(result.profile) if result.profile else (),
+        ops=op_times(result.profile, ", ".join(use.name for use in result.delegates)) if result.profile else (),
     )
 
 
@@ -50,13 +51,19 @@ def failure_on(where: str, model: Path, failure: ToolFailure) -> LitesmithError:
     return MeasurementError(message, transient=failure.transient or worth_another, of_model=worth_another)
 
 
-def op_times(profile: OpProfile) -> tuple[OpTime, ...]:
-    """The operators with their share of all. Where the delegate tells of its inside, that stands in its place."""
+def op_times(profile: OpProfile, delegate: str = "") -> tuple[OpTime, ...]:
+    """The operators with their share of all. Where a delegate tells of its inside, that stands in its place.
+
+    `delegate` is the name of the one in use, which a profile of its inside may leave out.
+    """
     total = sum(op.avg_us for op in profile.ops) or 1.0
     found = []
     delegates = [op.node_type for op in profile.ops if "Delegate" in op.node_type]
     for op in profile.ops:
-        if op.node_type not in delegates:
+        if op.name.startswith(_INSIDE):
+            name = op.name.removeprefix(_INSIDE)
+            found.append(OpTime(op.node_type, name, op.avg_us, op.avg_us / total, delegate or "delegate"))
+        elif op.node_type not in delegates:
             found.append(OpTime(op.node_type, op.name, op.avg_us, op.avg_us / total))
         elif not profile.delegate_ops:
             found.append(OpTime(op.node_type, op.name, op.avg_us, op.avg_us / total, op.node_type))

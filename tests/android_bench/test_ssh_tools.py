@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_the_inside_of_a_delegate_stands_in_its_place() -> None:
     inside = OpProfile(ops=ops, by_node_type=(), delegate_ops=(_op("Convolution (NHWC, F32) IGEMM", 50.0),))
     convolution = ReportedTime("Convolution (NHWC, F32) IGEMM", "n", 50.0, 0.5, "TfLiteXNNPackDelegate")
     assert op_times(inside) == (softmax, convolution)
+
+
+def test_operators_inside_a_delegate_are_told_by_their_names() -> None:
+    convolution = replace(_op("CONV", 75.0), name="Delegate/CONV:0")
+    profile = OpProfile(ops=(convolution, _op("ADD", 25.0)), by_node_type=())
+    assert op_times(profile, "TfLiteXNNPackDelegate") == (
+        ReportedTime("CONV", "CONV:0", 75.0, 0.75, "TfLiteXNNPackDelegate"),
+        ReportedTime("ADD", "n", 25.0, 0.25),
+    )
+    assert op_times(profile)[0].delegate == "delegate"
 
 
 def test_a_refused_model_is_the_users() -> None:
