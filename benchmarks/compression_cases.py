@@ -384,6 +384,6 @@ CASES: dict[str, Callable[[Workplace], tuple[Row, ...]]] = {
     "importance_fashion": lambda place: importance(place, "importance_fashion", "mobilenet_250k"),
     "importance_cifar": lambda place: importance(place, "importance_cifar", "resnet8"),
     "qat_v3": lambda place: qat_v3(place, "qat_v3", "mobilenet_v3"),
-    "pcqat_resnet8": lambda place: pcqat(place, "pcqat_resnet8", "resnet8", 0.75, epochs=4),
+    "pcqat_resnet8": lambda place: pcqat(place, "pcqat_resnet8", "resnet8", 0.735, epochs=5),
     "structured_cifar": lambda place: structured(place, "structured_cifar", "resnet8_wide"),
 }

@@ -20,7 +20,7 @@ from typing import Any
 
 from android_bench.settings import TARGETS, BenchConfig, target_stem
 from android_bench.targets import described_target
-from compress.recipe import CompressionRecipe, parse_recipe
+from compress.recipe import CompressConfig, CompressionRecipe, parse_recipe, structured_rates
 from core.errors import UsageError, bad_value
 from core.spec_io import content_id, to_plain
 from core.values import file_sha256
@@ -206,6 +206,8 @@ def _plan_winners(
     keyed = {**search_params, "search": _keyed_search(config.search)}
     if "bench" in search_params:
         keyed["bench"] = _keyed_bench(search_params["bench"])
+    if "compress" in search_params:
+        keyed |= _keyed_rates(config.compress)
     search = planner.add("search", "search", search_params, (data,), keyed)
     before = (search, *_plan_teacher(planner, config, data, teacher_fingerprint))  # planned once
     nodes = []
@@ -262,6 +264,12 @@ def _log_sha256(path: str, space_name: str) -> str:
     return file_sha256(path)
 
 
+def _keyed_rates(compress: CompressConfig) -> dict[str, Any]:
+    """What recipes that a search finds take of `structured_latency_table`; those planned have it in their passes."""
+    rates = structured_rates(compress)
+    return {} if rates is None else {"rates": rates}
+
+
 def _table_sha256(path: str, space_name: str) -> str:
     """Also reads the table, which must be one of the space."""
     where = "config.search.latency_table"
@@ -298,7 +306,8 @@ def _plan_recipes(
 def _plan_found(planner: _Planner, config: Config, winner: int, node: str, inputs: tuple[str, ...]) -> ArtifactPlan:
     compress = dataclasses.replace(config.compress, recipes=())
     params = {"winner": winner, "compress": compress, "distill": config.distill, "seed": config.seed}
-    name = planner.add(f"w{winner}.{FOUND}", "found_recipe", params, tuple(dict.fromkeys((*inputs, node))))
+    keyed = {**params, **_keyed_rates(compress)}
+    name = planner.add(f"w{winner}.{FOUND}", "found_recipe", params, tuple(dict.fromkeys((*inputs, node))), keyed)
     return ArtifactPlan(name, winner, name, FOUND, (), FOUND)
 
 

@@ -175,7 +175,7 @@ class LitertTool:
         # Its log never says that XNNPACK, which is its CPU accelerator, took the model.
         asked = "" if job.target.delegate == "xnnpack" else job.target.delegate
         try:
-            log = parse_output(log_text, done.stderr, done.returncode, asked)
+            log = parse_output(log_text, done.stderr, done.returncode, asked, exact_elsewhere=True)
             exact = parse_litert_json(text)
         except ToolFailure as error:
             raise failure_on(f"{job.link.where}: measuring", job.model, error) from error

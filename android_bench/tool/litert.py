@@ -48,11 +48,11 @@ def parse_litert_block(text: str) -> ToolResult:
 
     Raises ToolFailure for an output without a whole block and for units other than ms.
     """
-    return read_litert_block(read_lines(text), "")
+    return shown(read_litert_block(read_lines(text), ""))
 
 
 def read_litert_block(lines: tuple[LogLine, ...], delegate: str) -> ToolResult:
-    """The same from lines; `delegate` is one that was asked for, or ""."""
+    """The same from lines, latencies that are rounded to 0 included; `delegate` is one that was asked for, or ""."""
     title = [index for index, line in enumerate(lines) if _TITLE.fullmatch(line.text.strip())]
     if len(title) != 1:
         raise ToolFailure("unreadable" if title else "truncated", f"the output has {len(title)} blocks of results")
@@ -103,13 +103,22 @@ def parse_litert_json(text: str) -> ToolResult:
         raise unreadable("fully_accelerated is not true or false", f"{accelerated!r:.100}")
     lines = (LogLine(f"Accelerators: {' | '.join(accelerators)}"),)
     asked = asked_delegates(lines)
-    return _result(
+    result = _result(
         {name: microseconds(value, f"{_JSON_NAMES[name]}: {value}", _MS) for name, value in fields.items()},
         {name: count(value, f"{_COUNTS[name]}: {value}") for name, value in counts.items()},
         fully_accelerated=accelerated,
         delegates_asked=asked,
         fell_back=fall_back(lines, asked),
     )
+    return shown(result)
+
+
+def shown(result: ToolResult) -> ToolResult:
+    """The result, if its latency is one that the tool can show; else raises ToolFailure."""
+    if result.runs is None or result.runs.count < 1 or not result.runs.avg_us:
+        known = f"{result.runs.avg_us:g} us over {result.runs.count} runs" if result.runs else "no run"
+        raise ToolFailure("unreadable", f"{known} is below what the tool can show ({RESOLUTION_US:g} us)")
+    return result
 
 
 def _number(value: object) -> Decimal:
@@ -122,9 +131,6 @@ def _result(values: dict[str, float], runs: dict[str, int], **facts: Any) -> Too
     if missing := [name for name in _NEEDED if name not in values]:
         raise ToolFailure("truncated", f"the block of results has no {' and no '.join(missing)}")
     average_us = values["Inference (avg)"]
-    if runs["Inference (avg)"] < 1 or not average_us:
-        text = f"{average_us:g} us over {runs['Inference (avg)']} runs is below what the tool can show (10 us)"
-        raise ToolFailure("unreadable", text)
     timing = Timing(
         count=runs["Inference (avg)"],
         avg_us=average_us,

@@ -14,7 +14,7 @@ from typing import Literal
 from android_bench.tool.delegates import asked_delegates, delegate_uses, fall_back
 from android_bench.tool.failures import check_exit, missing_figures
 from android_bench.tool.lines import LogLine, at_most_one, memory_bytes, model_bytes, read_lines, shorten, unreadable
-from android_bench.tool.litert import has_litert_block, read_litert_block
+from android_bench.tool.litert import has_litert_block, read_litert_block, shown
 from android_bench.tool.profile_table import read_op_profile
 from android_bench.tool.timings import Summary, check_against, check_init, read_summary, read_timing
 from android_bench.tool.values import Timing, ToolFailure, ToolResult
@@ -34,18 +34,22 @@ class _Footprint:
     overall_bytes: int | None = None
 
 
-def parse_output(stdout: str, stderr: str, exit_code: int | None, delegate: str = "") -> ToolResult:
+def parse_output(
+    stdout: str, stderr: str, exit_code: int | None, delegate: str = "", *, exact_elsewhere: bool = False
+) -> ToolResult:
     """What one run of benchmark_model or litert-benchmark said. Either text may hold everything.
 
     `exit_code` is the shell's (137) or subprocess's (-9); None if it is not known, as with the APK, whose output is the
     text of `adb logcat` (of its process alone). `delegate` (cpu, xnnpack, gpu, nnapi, hexagon, npu) is the one that was
-    asked for; with "" it is what the log's echo of the flags says. Raises ToolFailure.
+    asked for; with "" it is what the log's echo of the flags says. With `exact_elsewhere` litert-benchmark's latencies,
+    which it rounds, may be 0. Raises ToolFailure.
     """
     lines = read_lines(stdout) + read_lines(stderr)
     asked = asked_delegates(lines, delegate)
     check_exit(lines, exit_code, asked)
     if has_litert_block(lines):
-        return read_litert_block(lines, delegate)
+        result = read_litert_block(lines, delegate)
+        return result if exact_elsewhere else shown(result)
     summary = read_summary(lines)
     if summary is None:
         raise missing_figures(lines, exit_code)

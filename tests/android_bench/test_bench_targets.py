@@ -78,7 +78,7 @@ def test_a_file_is_a_target(tmp_path):
         ),
         (
             'kind = "ssh"\ndelegate = "nnapi"',
-            "board.toml: target.delegate: 'nnapi' is not legal with tool 'litert_benchmark' on ssh; expected one of g",
+            "board.toml: target.delegate: 'nnapi' is not legal with tool 'interpreter' on ssh; expected one of c",
         ),
     ],
 )
@@ -154,7 +154,7 @@ def test_threads_of_the_configuration_must_fit_the_targets_cores():
         ({"own": (Target("host"),)}, "config.bench.own[0].name: 'host' is not legal; expected a name that no other"),
         ({"own": (Target("a"), Target("a"))}, "config.bench.own[1].name: 'a' is not legal"),
         ({"own": (Target("a/b"),)}, "config.bench.own[0].name: 'a/b' is not legal; expected letters"),
-        ({"own": (Target("a", kind="ssh", delegate="cpu"),)}, "config.bench.own[0].delegate: 'cpu' is not legal with"),
+        ({"own": (Target("a", kind="ssh", delegate="gpu"),)}, "config.bench.own[0].delegate: 'gpu' is not legal with"),
         ({"targets": ("x/pixel3.toml", "pixel3")}, "config.bench.targets: ('x/pixel3.toml', 'pixel3') is not legal"),
         ({"retries": -1}, "config.bench.retries: -1 is not legal"),
         ({"max_cool_down_seconds": -1.0}, "config.bench.max_cool_down_seconds: -1.0 is not legal"),
