@@ -10,6 +10,7 @@ from core.keras_env import keras, tf
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
+from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
 
 from compress.recipe import CompressConfig
 from compress.storage import copy_of
@@ -40,7 +41,7 @@ def plain_pcqat(
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, begin_step=0, end_step=max(1, steps // 2))
     pruned = tfmot.sparsity.keras.prune_low_magnitude(copy_of(model), pruning_schedule=schedule)
     _trained(pruned, data, epochs, [tfmot.sparsity.keras.UpdatePruningStep()], reporter)
-    clustered = tfmot.clustering.keras.experimental.cluster.cluster_weights(
+    clustered = cluster.cluster_weights(
         tfmot.sparsity.keras.strip_pruning(pruned),
         number_of_clusters=clusters,
         cluster_centroids_init=tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
