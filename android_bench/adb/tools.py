@@ -11,13 +11,14 @@ from typing import Protocol
 
 from android_bench.adb.connection import Connection
 from android_bench.adb.lease import Lease
-from android_bench.session import MeasurementError, Session, SessionPlan
+from android_bench.session import MeasurementError, Session
 from android_bench.tool.command import BenchmarkCommand
+from android_bench.tool.job import Job
 from android_bench.tool.parse import parse_output
 from android_bench.tool.profile_proto import parse_op_profile_proto
 from android_bench.tool.sessions import failure_on, tool_session
 from android_bench.tool.values import Timing, ToolFailure, ToolResult
-from core.values import Target, file_sha256
+from core.values import file_sha256
 
 PACKAGE = "org.tensorflow.lite.tools.benchmark"
 
@@ -26,22 +27,6 @@ _LAST_WORDS = "nference timings in us|Benchmarking failed|Fatal signal|FATAL EXC
 _LOG_TAG = re.compile(r"^\d\d-\d\d [\d:.]+ +(\d+) +\d+ [VDIWEF] tflite *:", re.MULTILINE)
 _LOG_PROCESS = re.compile(r"^\d\d-\d\d [\d:.]+ +(\d+) ")
 _APP_SETTLES_SECONDS = 0.5  # the lines on memory follow the last line on timings at once
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One session that a tool is to run: not pinned without `cores`; `grace_seconds` may come on top of its plan."""
-
-    model: Path
-    target: Target
-    cores: tuple[int, ...]
-    plan: SessionPlan
-    grace_seconds: float
-
-    @property
-    def timeout_s(self) -> float:
-        """How long the tool may be silent: warm-up and timed part have max_seconds each."""
-        return 2 * self.plan.max_seconds + self.grace_seconds
 
 
 class DeviceTool(Protocol):

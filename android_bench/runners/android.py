@@ -16,11 +16,12 @@ from android_bench.adb.connection import Connection
 from android_bench.adb.device import DeviceFacts
 from android_bench.adb.fitness import target_state
 from android_bench.adb.lease import Lease
-from android_bench.adb.tools import AppTool, DeviceTool, Job, ProgramTool
+from android_bench.adb.tools import AppTool, DeviceTool, ProgramTool
 from android_bench.connections import Connections
 from android_bench.cores import Core, pinned_cores
 from android_bench.session import MeasurementError, Session, SessionPlan, TargetState
 from android_bench.settings import tool_of
+from android_bench.tool.job import Job
 from core.errors import LitesmithError, UsageError
 from core.values import Target
 

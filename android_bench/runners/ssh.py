@@ -14,7 +14,8 @@ from android_bench.ssh.board import LOOK, Board, read_board
 from android_bench.ssh.find import find_tool
 from android_bench.ssh.link import Link, open_link
 from android_bench.ssh.state import board_state, emulation
-from android_bench.ssh.tools import BoardTool, Job
+from android_bench.ssh.tools import BoardTool
+from android_bench.tool.job import Job
 from android_bench.worker import GRACE_SECONDS
 from core.errors import UsageError
 from core.values import Target
@@ -95,7 +96,7 @@ class SshRunner:
         with self._connected() as link:
             tool = self._known_tool(link)
             cores = pinned_cores(target, self._known_board(link).cores)
-            session = tool.session(Job(link, Path(model_path), target, cores, plan, self._grace_seconds))
+            session = tool.session(link, Job(Path(model_path), target, cores, plan, self._grace_seconds))
         return _marked(session, self._emulated())
 
     @contextlib.contextmanager

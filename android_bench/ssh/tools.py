@@ -14,6 +14,7 @@ from typing import Protocol
 from android_bench.session import Session, SessionPlan
 from android_bench.ssh.link import Link
 from android_bench.tool.command import BenchmarkCommand, LitertCommand, taskset_mask
+from android_bench.tool.job import Job
 from android_bench.tool.litert import parse_litert_json
 from android_bench.tool.parse import parse_output
 from android_bench.tool.profile_proto import parse_op_profile_proto
@@ -21,7 +22,6 @@ from android_bench.tool.sessions import failure_on, tool_session
 from android_bench.tool.values import OpProfile, ToolFailure, ToolResult
 from android_bench.worker import TOOL_NAMES, WORKER, WORKER_ENVIRONMENT, worker_answer, worker_request, worker_session
 from core.process import Completed
-from core.values import Target
 
 # The program behind the command litert-benchmark, without its rounding to 0.01 ms and with its peak of memory.
 _LITERT_BENCHMARK = """
@@ -33,23 +33,6 @@ with open("/proc/self/status") as status:
 """
 _PROBE_RUNS = 3  # of a model of unknown speed, to see how many runs fill a session
 _RESULT, _PROFILE, _PEAK = "litesmith result", "litesmith profile", "litesmith peak"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One session that a tool is to run. `cores` empty: not pinned. It may take `grace_seconds` more than its plan."""
-
-    link: Link
-    model: Path
-    target: Target
-    cores: tuple[int, ...]
-    plan: SessionPlan
-    grace_seconds: float
-
-    @property
-    def timeout_s(self) -> float:
-        """Warm-up and timed part have max_seconds each."""
-        return 2 * self.plan.max_seconds + self.grace_seconds
 
 
 class BoardTool(Protocol):
@@ -67,7 +50,7 @@ class BoardTool(Protocol):
     def conditions(self) -> Mapping[str, str]:
         """Versions of what it needs."""
 
-    def session(self, job: Job) -> Session:
+    def session(self, link: Link, job: Job) -> Session:
         """One session in a fresh process. Raises UsageError for a refused model, else MeasurementError."""
 
 
@@ -86,8 +69,24 @@ class Python:
         return {"python": self.version, "ai_edge_litert": self.litert_version}
 
 
+class _OfPython:
+    """A tool that runs in a Python of the board."""
+
+    python: Python
+
+    @property
+    def machine(self) -> str:
+        """Of its Python."""
+        return self.python.machine
+
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        """Of its Python."""
+        return self.python.conditions
+
+
 @dataclass(frozen=True, slots=True)
-class WorkerTool:
+class WorkerTool(_OfPython):
     """host_worker.py, sent to the board: `tool` is "interpreter" or "compiled_model". It times each run in ns."""
 
     tool: str
@@ -98,19 +97,9 @@ class WorkerTool:
         """LiteRT's Interpreter or CompiledModel with the package's version there."""
         return f"ai-edge-litert {self.python.litert_version} {TOOL_NAMES[self.tool]}"
 
-    @property
-    def machine(self) -> str:
-        """Of its Python."""
-        return self.python.machine
-
-    @property
-    def conditions(self) -> Mapping[str, str]:
-        """Of its Python."""
-        return self.python.conditions
-
-    def session(self, job: Job) -> Session:
+    def session(self, link: Link, job: Job) -> Session:
         """See BoardTool; the shell that starts the worker is the parent it dies with."""
-        worker, model = job.link.send(WORKER), job.link.send(job.model)
+        worker, model = link.send(WORKER), link.send(job.model)
         request = worker_request(self.tool, model, job.target, job.cores, job.plan)
         environment = " ".join(f"{name}={value}" for name, value in WORKER_ENVIRONMENT.items())
         # The worker dies with its parent, the shell that runs these lines; $$ would be the number of an outer one. The
@@ -121,13 +110,13 @@ class WorkerTool:
             f"{environment} {shlex.quote(self.python.command)} {worker} <<END_OF_REQUEST\n{text}\nEND_OF_REQUEST\n"
             "exit $?"
         )
-        done = job.link.run("measuring", script, job.timeout_s)
-        answer = worker_answer(job.model, job.link.where, _signals(done))
+        done = link.run("measuring", script, job.timeout_s)
+        answer = worker_answer(job.model, link.where, _signals(done))
         return worker_session(job.target, self.tool, answer)
 
 
 @dataclass(frozen=True, slots=True)
-class LitertTool:
+class LitertTool(_OfPython):
     """litert-benchmark. It knows runs only, so a short first run of a model tells how many fill the plan's seconds."""
 
     python: Python
@@ -138,28 +127,18 @@ class LitertTool:
         """With the package's version there."""
         return f"litert-benchmark of ai-edge-litert {self.python.litert_version}"
 
-    @property
-    def machine(self) -> str:
-        """Of its Python."""
-        return self.python.machine
-
-    @property
-    def conditions(self) -> Mapping[str, str]:
-        """Of its Python."""
-        return self.python.conditions
-
-    def session(self, job: Job) -> Session:
+    def session(self, link: Link, job: Job) -> Session:
         """See BoardTool. There is no profile: it has none."""
         if job.model not in self.run_us:
             probe = replace(job, plan=replace(job.plan, warmup_runs=1, runs=_PROBE_RUNS))
-            found, _ = self._measured(probe)
+            found, _ = self._measured(link, probe)
             self.run_us[job.model] = found.runs.avg_us if found.runs else 0.0
-        result, peak_bytes = self._measured(replace(job, plan=fitted(job.plan, self.run_us[job.model])))
+        result, peak_bytes = self._measured(link, replace(job, plan=fitted(job.plan, self.run_us[job.model])))
         return tool_session(result, peak_bytes)
 
-    def _measured(self, job: Job) -> tuple[ToolResult, int]:
+    def _measured(self, link: Link, job: Job) -> tuple[ToolResult, int]:
         """What it printed, with the exact figures of its file, and its peak of memory in bytes."""
-        model, file = job.link.send(job.model), f"{job.link.folder}/result.json"
+        model, file = link.send(job.model), f"{link.folder}/result.json"
         flags = LitertCommand(
             model_path=model,
             plan=job.plan,
@@ -169,7 +148,7 @@ class LitertTool:
         ).argv()[1:]
         command = shlex.join((*pinned(job.cores), self.python.command, "-c", _LITERT_BENCHMARK, *flags))
         script = f"{command}\ncode=$?\nprintf '\\n{_RESULT}\\n'\ncat {file} && rm {file}\nexit $code"
-        done = job.link.run("measuring", script, job.timeout_s)
+        done = link.run("measuring", script, job.timeout_s)
         stdout, _, text = done.stdout.partition(f"\n{_RESULT}\n")
         log_text, _, peak_kib = stdout.partition(f"{_PEAK} ")
         # Its log never says that XNNPACK, which is its CPU accelerator, took the model.
@@ -178,7 +157,7 @@ class LitertTool:
             log = parse_output(log_text, done.stderr, done.returncode, asked, exact_elsewhere=True)
             exact = parse_litert_json(text)
         except ToolFailure as error:
-            raise failure_on(f"{job.link.where}: measuring", job.model, error) from error
+            raise failure_on(f"{link.where}: measuring", job.model, error) from error
         exactly = replace(log, runs=exact.runs, warmup=exact.warmup, init_us=exact.init_us, resolution_us=0.0)
         return exactly, int(peak_kib.strip() or 0) * 1024
 
@@ -193,13 +172,13 @@ class BenchmarkTool:
     file: Path | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
 
-    def session(self, job: Job) -> Session:
+    def session(self, link: Link, job: Job) -> Session:
         """See BoardTool."""
-        program = self.command if self.file is None else job.link.send(self.file, executable=True)
-        profile = f"{job.link.folder}/profile.pb" if job.plan.profile else ""
+        program = self.command if self.file is None else link.send(self.file, executable=True)
+        profile = f"{link.folder}/profile.pb" if job.plan.profile else ""
         command = BenchmarkCommand(
             tool_path=program,
-            model_path=job.link.send(job.model),
+            model_path=link.send(job.model),
             plan=job.plan,
             num_threads=job.target.num_threads,
             delegate=job.target.delegate,
@@ -207,7 +186,7 @@ class BenchmarkTool:
             cpu_mask=job.cores,
         ).shell_line()
         fetch = f"printf '\\n{_PROFILE}\\n'\nbase64 <{profile} && rm {profile}\n" if profile else ""
-        done = job.link.run("measuring", f"{command}\ncode=$?\n{fetch}exit $code", job.timeout_s)
+        done = link.run("measuring", f"{command}\ncode=$?\n{fetch}exit $code", job.timeout_s)
         stdout, _, encoded = done.stdout.partition(f"\n{_PROFILE}\n")
         try:
             result = parse_output(stdout, done.stderr, done.returncode, job.target.delegate)
@@ -215,7 +194,7 @@ class BenchmarkTool:
                 result = replace(result, profile=_decoded_profile(encoded))
             return tool_session(result, 0)
         except ToolFailure as error:
-            raise failure_on(f"{job.link.where}: measuring", job.model, error) from error
+            raise failure_on(f"{link.where}: measuring", job.model, error) from error
 
 
 def fitted(plan: SessionPlan, run_us: float) -> SessionPlan:
