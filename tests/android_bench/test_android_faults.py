@@ -218,6 +218,8 @@ def test_one_run_at_a_time_on_a_phone(phone):
 
 
 _CLIENT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 import sys
 from pathlib import Path
 from android_bench.connections import Connections
