@@ -5,6 +5,10 @@ Command: python -m pipeline.main run --config=configs/fashion_mnist_joint.py --w
 A trial is a network and a recipe: it is trained, compressed and converted, and judged by the accuracy, the latency and
 the zipped size of the .tflite. The winners are those that spread best along the front; each is trained in full and
 compressed by the recipe that was found for it.
+
+Wall time: with 8 trials and one winner (--config.search.max_trials=8 --config.search.num_winners=1) 11 min 44 s on two
+cores of an AMD EPYC beside other programs, 6 min of it the search; the whole is about three times that. Expected: 89 to
+90 % on the test images after pruning to 75 % and quantization-aware training, 4 to 5 times smaller zipped than float32.
 """
 
 from __future__ import annotations
