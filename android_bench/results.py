@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,13 @@ def read_results(path: Path) -> tuple[BenchEntry, ...]:
         raise UsageError(f"{path}: not a file of {FORMAT}")
     latest = {(entry.model, _key(entry.artifact_sha256, entry.target)): entry for entry in _entries(path, records)}
     return tuple(latest.values())
+
+
+def in_order(entries: Sequence[BenchEntry], known: Iterable[BenchEntry]) -> tuple[BenchEntry, ...]:
+    """`entries` as they are, then what else is known; a file of results has the order in which devices were done."""
+    here = {(entry.model, _key(entry.artifact_sha256, entry.target)) for entry in entries}
+    others = (entry for entry in known if (entry.model, _key(entry.artifact_sha256, entry.target)) not in here)
+    return (*entries, *others)
 
 
 def csv_rows(entries: Iterable[BenchEntry]) -> Iterator[tuple[str, ...]]:

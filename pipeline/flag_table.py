@@ -70,9 +70,9 @@ def define(flag_values: flags.FlagValues) -> None:
         makers[flag.kind](name, None, flag.help, flag_values=flag_values)
 
 
-def given(flag_values: flags.FlagValues, names: Iterable[str] = tuple(TABLE)) -> dict[str, Any]:
+def given(flag_values: flags.FlagValues) -> dict[str, Any]:
     """The flags of TABLE that are on the command line."""
-    return {name: flag_values[name].value for name in names if flag_values[name].present}
+    return {name: flag_values[name].value for name in TABLE if flag_values[name].present}
 
 
 def check(command: str, names: Iterable[str]) -> None:

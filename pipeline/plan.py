@@ -42,7 +42,7 @@ VERSIONS = {
     "convert": 3,
     "validate": 3,
     "bench": 2,
-    "report": 3,
+    "report": 4,
     "release": 1,
 }
 

@@ -70,6 +70,11 @@ def ratio(value: float) -> str:
     return f"{value:.0f}×" if value >= 9.95 else f"{value:.1f}×" if value >= 1.95 else f"{value:.2f}×"
 
 
+def now() -> str:
+    """The present time in UTC, ISO 8601, whole seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 def moment(iso: str) -> str:
     """An ISO 8601 time as "21 November 2026, 21:16 UTC"."""
     time = datetime.datetime.fromisoformat(iso)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_bench.connections import Connections
 from core.errors import UsageError, bad_value, one_of
 from core.progress import Reporter
 from core.spec_io import from_plain
@@ -81,12 +82,18 @@ def scale_command(request: ScaleRequest) -> list[str]:
 
 
 def grid_command(
-    request: ScaleRequest, config: Config, workdir: Path, reporter: Reporter, step: float = GRID_STEP
+    request: ScaleRequest,
+    config: Config,
+    workdir: Path,
+    reporter: Reporter,
+    step: float = GRID_STEP,
+    connections: Connections | None = None,
 ) -> list[str]:
     """The lines that tell of the best points of the grid, and of the baseline scaled by the best if there is a budget.
 
     Each point is a training on `config.data`, resized to the point's resolution, with the settings of `config.search`.
-    What is finished is kept in WORKDIR/scale, and the same call goes on there. `step` is that of alpha, beta and gamma.
+    What is finished is kept in WORKDIR/scale, and the same call goes on there. `step` is that of alpha, beta and gamma,
+    `connections` where a target is that a latency budget is for.
     Raises UsageError for bad input and LitesmithError if no point could be trained.
     """
     grid = coefficient_grid(step)
@@ -94,7 +101,7 @@ def grid_command(
     _baseline(request, arch, DEFAULT_RESOLUTION, DEFAULT_CLASSES)  # refused here if malformed: reading data takes long
     from pipeline.scale_trials import opened_trials  # brings TensorFlow
 
-    with opened_trials(config, workdir, reporter) as trials:
+    with opened_trials(config, workdir, reporter, connections) as trials:
         baseline = _baseline(request, arch, trials.data.resolution, trials.data.num_classes)
         if baseline.num_classes != trials.data.num_classes:
             raise UsageError(

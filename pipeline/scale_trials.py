@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.keras_env import reset
 
+from android_bench.connections import Connections
 from android_bench.protocol import search_latency_us
 from android_bench.targets import resolve_target
 from core.errors import CandidateError, UsageError
@@ -50,6 +51,7 @@ class ScaleTrials:
     config: Config
     folder: Path
     reporter: Reporter
+    connections: Connections | None = None
     data: ImageData = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +82,8 @@ class ScaleTrials:
         path = self.folder / f"{content_id(arch)}.tflite"
         atomic_write_bytes(path, convert(build(arch), "full_integer", calibration).content)
         try:
-            return search_latency_us(path, bench, resolve_target(search.target, bench, "config.search.target"))
+            target = resolve_target(search.target, bench, "config.search.target")
+            return search_latency_us(path, bench, target, connections=self.connections)
         finally:
             path.unlink()
 
@@ -127,7 +130,9 @@ def _check_resolution(arch: ArchSpec) -> None:
 
 
 @contextlib.contextmanager
-def opened_trials(config: Config, workdir: Path, reporter: Reporter) -> Iterator[ScaleTrials]:
+def opened_trials(
+    config: Config, workdir: Path, reporter: Reporter, connections: Connections | None = None
+) -> Iterator[ScaleTrials]:
     """Holds WORKDIR/scale for this process, where earlier trainings are.
 
     Raises UsageError if it is in use, or if they were made with other data or settings.
@@ -149,4 +154,4 @@ def opened_trials(config: Config, workdir: Path, reporter: Reporter) -> Iterator
             raise UsageError(f"--workdir: {folder} holds trainings with other data or settings; use a new --workdir")
         remove_temporaries(folder)
         atomic_write_json(path, pin)
-        yield ScaleTrials(config, folder, reporter)
+        yield ScaleTrials(config, folder, reporter, connections)

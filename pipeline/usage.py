@@ -39,7 +39,8 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
   --allow_custom   load its Lambda layers and custom objects, which runs code that is in the file
   --new_config     let --workdir go on with a configuration other than the one it was begun with
   --resolution, --num_classes, --width_multiplier
-                   of the network to describe (or, without the last, to scale); by default as it was published
+                   of the network to describe (or, without the last, to scale, or of a latency table's space); by
+                   default as it was published
   --arch           the network to scale, a name or a text
   --max_macs, --max_latency_us
                    the budget; a latency, which is measured, needs --config and --workdir

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 from android_bench.campaign import labelled, measure_targets
-from android_bench.results import FAILED, read_results
+from android_bench.results import FAILED, in_order, read_results
 from android_bench.targets import resolve_target
 from core.errors import EXIT_DONE, EXIT_FAILED
 from core.progress import Reporter
 from pipeline.bench_page import bench_lines, write_bench
 from pipeline.call import Call
+from pipeline.report_units import now
 
 RESULTS = "results.jsonl"
 
@@ -27,8 +27,7 @@ def run(call: Call) -> int:
     out.mkdir(parents=True, exist_ok=True)
     reporter, results = Reporter(), out / RESULTS
     entries = measure_targets(labelled(models), targets, bench, call.connections(), reporter, results)
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    write_bench(out, read_results(results), created)
+    write_bench(out, in_order(entries, read_results(results)), now())
     for line in bench_lines(entries):
         reporter.line(line)
     reporter.line(f"report: {out / 'index.html'}")

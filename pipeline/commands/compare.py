@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 from rich.table import Table
@@ -14,6 +13,7 @@ from core.progress import Reporter
 from pipeline.bench_page import comparison_rows, write_comparison
 from pipeline.call import Call
 from pipeline.commands.benchmark import RESULTS
+from pipeline.report_units import now
 
 
 def run(call: Call) -> int:
@@ -44,8 +44,7 @@ def run(call: Call) -> int:
     for model, target, reason in left_out:
         reporter.line(f"not compared: {model} on {target}: {reason}")
     if call.flags.get("out"):
-        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        write_comparison(Path(call.flags["out"]), before, after, rows, left_out, created)
+        write_comparison(Path(call.flags["out"]), before, after, rows, left_out, now())
         reporter.line(f"report: {Path(call.flags['out']) / 'index.html'}")
     return EXIT_DONE
 

@@ -23,7 +23,8 @@ def run(call: Call) -> int:
             if name in given:
                 raise UsageError(f"--{name}: the grid search finds it; leave --config and --workdir out to give it")
         workdir, config = call.workdir(), call.config()
-        lines = grid_command(ScaleRequest(**given), config, workdir, Reporter(), GRID_STEP if step is None else step)
+        step, where = GRID_STEP if step is None else step, call.connections()
+        lines = grid_command(ScaleRequest(**given), config, workdir, Reporter(), step, where)
     for line in lines:
         print(line)
     return EXIT_DONE

@@ -9,7 +9,7 @@ from android_bench.protocol import measure
 from android_bench.results import figure
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
-from core.values import Measurement, Target
+from core.values import LatencyStats, Measurement, Target
 from core.workspace import atomic_write_json
 from pipeline.runner import Outcome, StageContext
 from pipeline.stages.convert import FILE
@@ -28,9 +28,13 @@ def run(context: StageContext) -> Outcome:
         return Outcome("", f"{target.name} has no figure: {measurement.verdict}")
     atomic_write_json(context.out / "measurement.json", measurement)
     return Outcome(
-        f"{target.name}: median {latency.median_us:.1f} us, p95 {latency.p95_us:.1f} us, {latency.runs} runs, "
+        f"{target.name}: {latency.center} {latency.median_us:.1f} us, {_p95(latency)}{latency.runs} runs, "
         f"{target.num_threads} thread(s): {measurement.verdict}"
     )
+
+
+def _p95(latency: LatencyStats) -> str:
+    return f"p95 {latency.p95_us:.1f} us, " if latency.p95_us else ""  # not every tool tells
 
 
 def _quietest(context: StageContext, path: Path, target: Target, config: BenchConfig) -> Measurement:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 from core.values import Measurement
 from deploy.release import ReleaseEntry, ReleaseLatency, write_release
 from pipeline.report_data import ArtifactReport, RunReport, gather
+from pipeline.report_units import now
 from pipeline.runner import Outcome, StageContext
 
 
@@ -18,11 +18,6 @@ def run(context: StageContext) -> Outcome:
     entries = [_entry(report, artifact) for artifact in report.released]
     write_release(context.out, config.release.name, now(), config, entries)
     return Outcome(f"{len(entries)} models, {len(report.failures)} failed")
-
-
-def now() -> str:
-    """The present time in UTC, ISO 8601, whole seconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _entry(report: RunReport, artifact: ArtifactReport) -> ReleaseEntry:

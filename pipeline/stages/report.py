@@ -5,8 +5,8 @@ from __future__ import annotations
 from core.workspace import atomic_write_json
 from pipeline.report import render, summary
 from pipeline.report_data import gather
+from pipeline.report_units import now
 from pipeline.runner import Outcome, StageContext
-from pipeline.stages.release import now
 
 
 def run(context: StageContext) -> Outcome:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.results import BenchEntry, ResultFile, entry_of, read_results
+from android_bench.results import BenchEntry, ResultFile, entry_of, in_order, read_results
 from android_bench.session import MeasurementError
 from android_bench.settings import BenchConfig
 from android_bench.stats import latency_stats
@@ -51,6 +51,15 @@ def test_the_latest_entry_counts(path):
     for one in (failure("aa"), entry("aa"), entry("aa", "same file, other name")):
         results.append(one)
     assert [(one.model, one.verdict) for one in read_results(path)] == [("net", "ok"), ("same file, other name", "ok")]
+
+
+def test_the_order_is_not_that_of_the_devices(path):
+    results = ResultFile(path, BenchConfig())
+    for one in (entry("cc", "before"), failure("bb"), entry("bb"), entry("aa")):
+        results.append(one)
+    ordered = in_order((entry("aa"), entry("bb")), read_results(path))
+    assert [one.artifact_sha256 for one in ordered] == ["aa", "bb", "cc"]
+    assert ordered[1].measurement is not None
 
 
 def test_kill_loses_nothing_that_was_appended(path):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from android_bench.connections import Connections
 from core.errors import CandidateError, LitesmithError, UsageError
 from core.progress import SilentReporter
 from core.workspace import atomic_write_json
@@ -243,3 +244,16 @@ def test_a_latency_budget_is_measured(config: Config, tmp_path: Path, monkeypatc
     macs, latency = cost(from_text(lines[-2])).macs, float(lines[-1].split(" us")[0].split(", ")[-1])
     assert macs / 1000 == pytest.approx(latency, abs=0.05)  # printed with one decimal
     assert latency <= 100
+
+
+def test_a_latency_budget_is_measured_where_the_flags_say(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(
+        "pipeline.scale_trials.search_latency_us", lambda *_, connections: seen.append(connections) or 7.0
+    )
+    where = Connections(serials={"": "8A1X0"})
+    with opened_trials(config, tmp_path, SilentReporter(), where) as trials:
+        assert trials.latency_us(from_text(BASELINE)) == 7.0
+    assert seen == [where]
