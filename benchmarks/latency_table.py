@@ -1,15 +1,16 @@
 """Whether a latency table predicts whole networks: the blocks of space mobilenet_v2 and random networks of it on host.
 
-    python -m benchmarks.latency_table [--networks=40] [--seed=1] [--scheme=full_integer] [--table=FILE] [--out=DIR]
+    python -m benchmarks.latency_table [--networks=40] [--seed=1] [--scheme=full_integer] [--out=DIR]
 
-Builds the table (at most 15 minutes on 2 cores, conversion included), then measures networks that were not used for it
-and compares them with the table's predictions: Spearman's rank correlation must be at least 0.98, and at least 90 % of
-the networks within 10 % of the prediction. The exit code is 1 if one of the three is missed.
+Builds the table (at most 15 minutes on 2 cores, conversion and the networks below included), and in the same rounds
+measures networks that nothing is fitted to. Compared with the table's predictions, Spearman's rank correlation must be
+at least 0.98, and at least 90 % of the networks within 10 % of the prediction. The exit code is 1 if one of the three
+is missed.
 
-The networks are of 96 pixels and 1,000 classes: they take 1.5 to 6 ms on a server's core, far above the clock and the
-cost of a call, while their early blocks and their late ones differ as those of larger images do. Everything is kept in
---out (default out/latency_table): the same command goes on after an interruption, and after its end shows the
-result again. The seconds of an interrupted build are not known; then they are not judged.
+The networks are of 96 pixels and 1,000 classes: they take 0.3 to 7 ms on a server's core, while their early blocks and
+their late ones differ as those of larger images do. Everything is kept in --out (default out/latency_table): the same
+command goes on after an interruption, and after its end shows the result again. The seconds of an interrupted build
+are not known; then they are not judged.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from android_bench.latency_table.build import WHOLE_NETWORKS, build_table, measure_networks
+from android_bench.latency_table.build import WHOLE_NETWORKS, build_and_test_table
 from android_bench.latency_table.units import random_networks
 from android_bench.settings import BenchConfig
 from android_bench.targets import resolve_target
@@ -35,7 +36,7 @@ from core.progress import Reporter
 from core.workspace import atomic_write_json, read_json
 from search.arch import ArchSpec
 from search.grammar import to_text
-from search.latency.table import LatencyPrediction, LatencyTable, read_latency_table, write_latency_table
+from search.latency.table import LatencyPrediction, LatencyTable, write_latency_table
 from search.named import space
 
 SPACE, RESOLUTION, CLASSES = "mobilenet_v2", 96, 1000
@@ -43,6 +44,7 @@ MIN_SPEARMAN = 0.98
 TOLERANCE, MIN_WITHIN = 0.10, 0.90
 MAX_BUILD_SECONDS = 15 * 60
 WIDTH = 150  # columns where no terminal tells its own
+NETWORK_WIDTH = 80  # of them for the beginning of a network's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,11 @@ def main() -> int:
     parser.add_argument("--networks", type=int, default=40, help="networks to measure")
     parser.add_argument("--seed", type=int, default=1, help="of the networks and of the order of measuring")
     parser.add_argument("--scheme", default="full_integer", help="full_integer or float32")
-    parser.add_argument("--table", type=Path, help="a table of the same space in place of building one")
     parser.add_argument("--out", type=Path, default=Path("out/latency_table"), help="where everything is kept")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     try:
-        table, seconds = _table(arguments, Reporter())
-        rows = _compared(table, arguments, Reporter())
+        table, rows, seconds = _measured(arguments, Reporter())
     except LitesmithError as error:
         console.print(one_line(error), markup=False)
         return error.exit_code
@@ -79,55 +79,38 @@ def main() -> int:
     return _judged(console, table, rows, seconds)
 
 
-def _table(arguments: argparse.Namespace, reporter: Reporter) -> tuple[LatencyTable, float | None]:
-    """The table, and the seconds that it took if they are known."""
-    file, facts = arguments.out / f"table_{arguments.scheme}_{arguments.seed}.json", arguments.out / "seconds.json"
-    if arguments.table or file.exists():
-        known = read_json(facts).get(file.name) if facts.exists() and not arguments.table else None
-        return read_latency_table(arguments.table or file), known
-    work = file.with_suffix(".work")
+def _measured(arguments: argparse.Namespace, reporter: Reporter) -> tuple[LatencyTable, list[Comparison], float | None]:
+    """The table, the networks, and the seconds that both took if they are known."""
+    name = f"{arguments.scheme}_{arguments.seed}_{arguments.networks}"
+    work, facts = arguments.out / f"{name}.work", arguments.out / f"{name}.seconds.json"
     resumed = work.exists()
+    searched = space(SPACE, RESOLUTION, CLASSES)
+    fitted = random_networks(searched, WHOLE_NETWORKS, arguments.seed)  # those of the table's overhead
+    archs = random_networks(searched, arguments.networks, arguments.seed + 1, without=fitted)
     config, began = BenchConfig(), time.monotonic()
-    table = build_table(
-        space(SPACE, RESOLUTION, CLASSES),
+    table, measured = build_and_test_table(
+        searched,
         arguments.scheme,
         resolve_target("host", config),
         config,
         work,
+        archs,
         reporter=reporter,
         seed=arguments.seed,
     )
-    seconds = None if resumed else time.monotonic() - began
-    if seconds is not None:
-        atomic_write_json(facts, {**(read_json(facts) if facts.exists() else {}), file.name: seconds})
-    write_latency_table(file, table)
-    return table, seconds
-
-
-def _compared(table: LatencyTable, arguments: argparse.Namespace, reporter: Reporter) -> list[Comparison]:
-    searched = space(SPACE, RESOLUTION, CLASSES)
-    fitted = random_networks(searched, WHOLE_NETWORKS, arguments.seed)  # those of the table's overhead
-    archs = random_networks(searched, arguments.networks, arguments.seed + 1, without=fitted)
-    predictions = [table.predict(arch) for arch in archs]  # before anything is measured: the table may be another's
-    config = BenchConfig()
-    measured = measure_networks(
-        archs,
-        arguments.scheme,
-        resolve_target("host", config),
-        config,
-        arguments.out / f"networks_{arguments.scheme}_{arguments.seed}_{arguments.networks}",
-        reporter=reporter,
-    )
-    pairs = zip(predictions, measured, strict=True)
-    return [Comparison(arch, predicted, us) for predicted, (arch, us) in pairs]
+    if not resumed:
+        atomic_write_json(facts, time.monotonic() - began)
+    write_latency_table(arguments.out / f"{name}.json", table)
+    rows = [Comparison(arch, table.predict(arch), us) for arch, us in measured]
+    return table, rows, read_json(facts) if facts.exists() else None
 
 
 def shown(rows: Sequence[Comparison]) -> Table:
     """The networks in the order of their latencies."""
     result = Table(title=f"Networks of space {SPACE} at {RESOLUTION} pixels on host, 1 pinned thread, XNNPACK")
     for heading in ("measured, us", "predicted, us", "95 % interval", "ratio"):
-        result.add_column(heading, justify="right")
-    result.add_column("network", overflow="ellipsis", no_wrap=True)
+        result.add_column(heading, justify="right", no_wrap=True)
+    result.add_column("network", overflow="ellipsis", no_wrap=True, max_width=NETWORK_WIDTH)
     for row in sorted(rows, key=lambda row: row.measured_us):
         told = row.predicted
         interval = f"{told.low_us:.0f} - {told.high_us:.0f}"

@@ -30,6 +30,7 @@ from search.space import SearchSpace
 WHOLE_NETWORKS = 12
 
 MakeModel = Callable[[Unit, int, str], bytes]
+NetworkLatencies = tuple[tuple[ArchSpec, float], ...]
 
 
 def build_table(
@@ -65,40 +66,54 @@ def build_table(
     Raises UsageError, before anything is measured, for a scheme without a table, a space of too many blocks, a folder
     that was begun with something else; ConversionError and MeasurementError naming the block.
     """
-    data_type = data_type_of(scheme)
-    blocks = block_units(space, data_type)
-    networks = tuple(map(Unit, random_networks(space, whole_networks, seed)))
     runner = runner or runner_for(target, connections)
     work = _Work(scheme, target, config, folder, runner, reporter or SilentReporter(), make_model)
-    about = {"space": f"{space.name} {content_id(space)}", "seed": seed, "whole_networks": whole_networks}
-    progress = work.done((*blocks, *networks), about, seed)
-    latencies = block_latencies(blocks, progress.sessions)
-    table = LatencyTable(
-        space.name, data_type, _facts(target, progress, blocks), runner.tool, time.strftime("%Y-%m-%d"), latencies
-    )
-    return fit_overhead(table, measured_networks(networks, progress.sessions))
+    return _measured(work, space, seed, whole_networks, ())[0]
 
 
-def measure_networks(
-    archs: Sequence[ArchSpec],
+def build_and_test_table(
+    space: SearchSpace,
     scheme: str,
     target: Target,
     config: BenchConfig,
     folder: Path,
+    tested: Sequence[ArchSpec],
     *,
     connections: Connections | None = None,
     reporter: Reporter | None = None,
     seed: int = 1,
     runner: Runner | None = None,
     make_model: MakeModel | None = None,
-) -> tuple[tuple[ArchSpec, float], ...]:
-    """Networks and their latencies in microseconds, measured as those of a table are; `folder` as `build_table`'s."""
-    data_type_of(scheme)
-    units = tuple(map(Unit, archs))
+) -> tuple[LatencyTable, NetworkLatencies]:
+    """`build_table`'s, and the latencies in microseconds of the networks `tested`, to which nothing is fitted.
+
+    They are measured in the same rounds: a computer's speed changes by some per cent from one hour to the next, which
+    is no error of the table.
+    """
     runner = runner or runner_for(target, connections)
     work = _Work(scheme, target, config, folder, runner, reporter or SilentReporter(), make_model)
-    progress = work.done(units, {"networks": [unit.text for unit in units], "seed": seed}, seed)
-    return measured_networks(units, progress.sessions)
+    return _measured(work, space, seed, WHOLE_NETWORKS, tuple(map(Unit, tested)))
+
+
+def _measured(
+    work: _Work, space: SearchSpace, seed: int, whole_networks: int, tested: Sequence[Unit]
+) -> tuple[LatencyTable, NetworkLatencies]:
+    data_type = data_type_of(work.scheme)
+    blocks = block_units(space, data_type)
+    networks = tuple(map(Unit, random_networks(space, whole_networks, seed)))
+    about: dict[str, Any] = {
+        "space": f"{space.name} {content_id(space)}",
+        "seed": seed,
+        "whole_networks": whole_networks,
+    }
+    if tested:
+        about["tested"] = [unit.text for unit in tested]
+    progress = work.done((*blocks, *networks, *tested), about, seed)
+    latencies = block_latencies(blocks, progress.sessions)
+    facts, date = _facts(work.target, progress, blocks), time.strftime("%Y-%m-%d")
+    table = LatencyTable(space.name, data_type, facts, work.runner.tool, date, latencies)
+    fitted = fit_overhead(table, measured_networks(networks, progress.sessions))
+    return fitted, measured_networks(tested, progress.sessions)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.latency_table.build import build_table, measure_networks
+from android_bench.latency_table.build import WHOLE_NETWORKS, build_and_test_table, build_table
 from android_bench.latency_table.log import SESSIONS
 from android_bench.latency_table.units import Unit, data_type_of, random_networks
 from android_bench.session import FELL_BACK, NOISY, Concern, MeasurementError, Session, SessionPlan, TargetState
@@ -261,13 +261,17 @@ def test_more_networks_than_the_space_has_are_refused():
         random_networks(tiny_space(), 13, seed=1)
 
 
-def test_networks_are_measured_as_those_of_a_table(tmp_path):
+def test_other_networks_are_measured_with_a_table_and_do_not_change_it(tmp_path):
     runner = PlantedRunner(disturbed={2: 2.0})
-    archs = random_networks(tiny_space(), 3, seed=2)
-    measured = measure_networks(
-        archs, "full_integer", TARGET, CONFIG, tmp_path, runner=runner, make_model=runner.make_model
+    space = tiny_space()
+    tested = random_networks(space, 3, seed=2)
+    table, measured = build_and_test_table(
+        *(space, "full_integer", TARGET, CONFIG, tmp_path, tested),
+        runner=runner,
+        make_model=runner.make_model,
     )
-    assert [arch for arch, _ in measured] == list(archs)
+    assert table.overhead.networks == WHOLE_NETWORKS
+    assert [arch for arch, _ in measured] == list(tested)
     for arch, us in measured:
         assert us == pytest.approx(PlantedRunner.true_us(Unit(arch), 1), abs=1e-3)  # whole nanoseconds
 
