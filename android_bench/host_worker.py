@@ -40,12 +40,12 @@ class StepFailed(Exception):
         self.step = step
 
 
-def main() -> int:
-    """Answers the request on stdin; exit code 1 if a step failed."""
+def respond(serve: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Answers the request on stdin by `serve`; exit code 1 if a step failed."""
     request = json.load(sys.stdin)
     _die_with_parent(request["parent_pid"])
     try:
-        answer = session(request)
+        answer = serve(request)
     except StepFailed as failure:
         answer = {"failed": failure.step, "message": str(failure)}
     print(json.dumps(answer), flush=True)
@@ -212,4 +212,4 @@ def _step(name: str, action: Callable[[], Any]) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(respond(session))

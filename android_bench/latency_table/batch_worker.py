@@ -11,7 +11,6 @@ are mostly cache misses; 1.1 (4 to 5 %) and 1.02 times the sum of blocks that we
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import sys
@@ -20,25 +19,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from android_bench.host_worker import TOOLS, StepFailed
-from core.process import die_with_parent
+from android_bench.host_worker import TOOLS, StepFailed, respond
 
 # A run that was off its core for longer than this was interrupted: by another process, for 1 ms or more. A timer's
 # interrupt takes 1 to 5 us, and is part of any program's time.
 INTERRUPTED_NS = 20_000
 FEWEST_UNDISTURBED = 5  # runs of a model; with fewer, those that were interrupted least count too
-
-
-def main() -> int:
-    """Answers the request; exit code 1 if a step failed."""
-    request = json.load(sys.stdin)
-    die_with_parent(request["parent_pid"])
-    try:
-        answer = session(request)
-    except StepFailed as failure:
-        answer = {"failed": failure.step, "message": str(failure)}
-    print(json.dumps(answer), flush=True)
-    return 1 if "failed" in answer else 0
 
 
 def session(request: dict[str, Any]) -> dict[str, Any]:
@@ -108,4 +94,4 @@ def _step(name: str, text: str, action: Callable[[], Any]) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(respond(session))

@@ -1,11 +1,15 @@
-"""Models for the measurement tests: tiny ones made here, real ones where the shared data is present."""
+"""For the measurement tests: models (tiny, and real ones where the shared data is present), a phone, a board."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.android_bench.sshd import Sshd, running_sshd
+from tests.android_bench.standin.desk import adb_server, attached, model_file
 
 SHARED_MODELS = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 
@@ -62,3 +66,30 @@ def tiny_models(tmp_path_factory) -> dict[str, Path]:
     for name, shape in shapes.items():
         paths[name].write_bytes(_tflite(*shape))
     return paths
+
+
+@pytest.fixture(scope="module")
+def adb(tmp_path_factory):
+    """The real adb program, away from one that the computer may run."""
+    with adb_server(tmp_path_factory.mktemp("adb")) as client:
+        yield client
+
+
+@pytest.fixture
+def phone(adb, tmp_path):
+    """A stand-in phone that is attached."""
+    with attached(tmp_path / "phone") as device:
+        yield device
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A file that the stand-in's tool takes for a model."""
+    return model_file(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A real sshd."""
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server

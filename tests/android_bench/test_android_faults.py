@@ -24,29 +24,13 @@ from android_bench.session import MeasurementError
 from android_bench.settings import BenchConfig
 from core.errors import LitesmithError
 from tests.android_bench.standin import phones, replay
-from tests.android_bench.standin.desk import PLAN, TARGET, adb_server, attached, connections, model_file
+from tests.android_bench.standin.desk import PLAN, TARGET, attached, connections
 from tests.android_bench.standin.replay import answer, calls
 from tests.android_bench.tool_logs import recorded
 from tests.tree import ROOT
 
+pytestmark = pytest.mark.usefixtures("adb")
 CONFIG = BenchConfig(targets=("host",), processes=1, warmup_runs=2, runs=10, min_seconds=0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def adb(tmp_path_factory):
-    with adb_server(tmp_path_factory.mktemp("adb")) as client:
-        yield client
-
-
-@pytest.fixture
-def phone(tmp_path):
-    with attached(tmp_path / "phone") as device:
-        yield device
-
-
-@pytest.fixture
-def model(tmp_path):
-    return model_file(tmp_path)
 
 
 def measured(phone, model, target=TARGET):

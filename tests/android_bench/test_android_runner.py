@@ -13,29 +13,13 @@ from android_bench.session import FELL_BACK, Concern, MeasurementError
 from android_bench.settings import BenchConfig
 from core.errors import UsageError
 from tests.android_bench.standin import phones, replay
-from tests.android_bench.standin.desk import PLAN, TARGET, adb_server, attached, connections, model_file
+from tests.android_bench.standin.desk import PLAN, TARGET, attached, connections
 from tests.android_bench.standin.device import Faults
 from tests.android_bench.standin.replay import answer, calls, masks
 from tests.android_bench.test_tool_profile import profile_message
 
+pytestmark = pytest.mark.usefixtures("adb")
 CONFIG = BenchConfig(targets=("host",), processes=3, warmup_runs=2, runs=10, min_seconds=0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def adb(tmp_path_factory):
-    with adb_server(tmp_path_factory.mktemp("adb")) as client:
-        yield client
-
-
-@pytest.fixture
-def phone(tmp_path):
-    with attached(tmp_path / "phone") as device:
-        yield device
-
-
-@pytest.fixture
-def model(tmp_path):
-    return model_file(tmp_path)
 
 
 def session(phone, model, target=TARGET, plan=PLAN, **flags):

@@ -10,14 +10,10 @@ from android_bench.adb.device import CoreGroup
 from android_bench.devices import DeviceInfo, list_devices
 from android_bench.session import MeasurementError
 from tests.android_bench.standin import phones
-from tests.android_bench.standin.desk import adb_server, attached
+from tests.android_bench.standin.desk import attached
 from tests.android_bench.standin.device import Faults
 
-
-@pytest.fixture(scope="module", autouse=True)
-def adb(tmp_path_factory):
-    with adb_server(tmp_path_factory.mktemp("adb")) as client:
-        yield client
+pytestmark = pytest.mark.usefixtures("adb")
 
 
 def test_nothing_attached():

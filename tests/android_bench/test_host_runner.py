@@ -76,7 +76,7 @@ def test_silent_fall_back_is_a_concern(tiny_models):
     # A worker that is asked for XNNPACK but loads without: exit code 0 and a plausible figure.
     code = (
         "from android_bench import host_worker; "
-        "host_worker.RESOLVERS['xnnpack'] = host_worker.RESOLVERS['cpu']; host_worker.main()"
+        "host_worker.RESOLVERS['xnnpack'] = host_worker.RESOLVERS['cpu']; host_worker.respond(host_worker.session)"
     )
     measured = measure(tiny_models["small"], HOST, SHORT, HostRunner(python(code)))
     assert measured.verdict.startswith("fell back to CPU: XNNPACK took no part of the graph")
@@ -100,7 +100,7 @@ def test_silent_fall_back_of_compiled_model_is_a_concern(tiny_models):
     code = (
         "from android_bench import host_worker; "
         "host_worker.RESOLVERS['xnnpack'] = host_worker.RESOLVERS['cpu']; "
-        "host_worker.KERNEL_MODES['xnnpack'] = 'BUILTIN'; host_worker.main()"
+        "host_worker.KERNEL_MODES['xnnpack'] = 'BUILTIN'; host_worker.respond(host_worker.session)"
     )
     session = HostRunner(python(code), tool="compiled_model").run(tiny_models["small"], HOST_COMPILED, SHORT_PLAN)
     assert [concern.reason for concern in session.concerns] == ["XNNPACK took no part of the graph"]
@@ -229,7 +229,7 @@ def test_a_failing_invocation_is_no_traceback(tiny_models):
     code = (
         "from android_bench import host_worker as w\n"
         "def fail(*args): raise RuntimeError('Node number 3 failed\\nto invoke.')\n"
-        "w.time_runs = fail; w.main()"
+        "w.time_runs = fail; w.respond(w.session)"
     )
     with pytest.raises(MeasurementError) as caught:
         HostRunner(python(code)).run(tiny_models["small"], HOST, SHORT_PLAN)

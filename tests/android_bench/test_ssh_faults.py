@@ -23,16 +23,10 @@ from android_bench.session import MeasurementError, SessionPlan
 from android_bench.ssh import link
 from core.errors import UsageError
 from core.values import Target
-from tests.android_bench.sshd import ROOT, Sshd, marked_processes, running_sshd
+from tests.android_bench.sshd import ROOT, Sshd, marked_processes
 
 PLAN = SessionPlan(warmup_runs=1, runs=3, min_seconds=0.0, max_seconds=0.1)
 BOARD = Target("pi", kind="ssh", num_threads=1)
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

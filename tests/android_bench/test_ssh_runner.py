@@ -19,18 +19,12 @@ from android_bench.ssh.link import open_link
 from android_bench.ssh.scripts import FOLDER_PREFIX
 from core.errors import UsageError
 from core.values import Target
-from tests.android_bench.sshd import Sshd, running_sshd
+from tests.android_bench.sshd import Sshd
 
 # As little as shows that a session was run.
 PLAN = SessionPlan(warmup_runs=1, runs=5, min_seconds=0.0)
 BOARD = Target("pi", kind="ssh", num_threads=1, cpu_mask=(0,))
 LOGS = Path(__file__).resolve().parents[3] / "shared" / "benchmark_model_logs"
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
