@@ -11,7 +11,7 @@ from compress.finetune import FineTune
 from compress.invariants import Invariants, LayerState, check, observe
 from compress.model_cost import ModelCost, model_cost
 from compress.passes import PASSES
-from compress.passes.contract import CompressPass, arch_after
+from compress.passes.contract import CompressPass, arch_after, predicted_by
 from compress.settings import PassSpec
 from compress.storage import copy_of
 from core.registry import load
@@ -30,6 +30,7 @@ class PassResult:
       invariants: everything this and all earlier passes promise.
       states: each kernel as found after the pass.
       val_accuracy: top-1, 0..1.
+      predicted_us: the network's latency before and after, in microseconds, of a pass that a latency table guides.
     """
 
     model: keras.Model
@@ -40,6 +41,7 @@ class PassResult:
     val_accuracy: float
     seconds: float
     history: History
+    predicted_us: tuple[float, float] | None = None
 
 
 def apply_pass(
@@ -68,4 +70,5 @@ def apply_pass(
         val_accuracy=accuracy(result, val),
         seconds=time.monotonic() - started,
         history=history,
+        predicted_us=predicted_by(compress_pass),
     )

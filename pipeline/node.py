@@ -20,6 +20,8 @@ class NodeRecord:
       step: the pass that made it, "float" for the training and for a user's model.
       val_accuracy: 0..1.
       macs, params: of the plain network.
+      predicted_us: the latencies in microseconds that a latency table's rates predict of the network before the first
+        pass that they guide, and of this one; () without such a pass.
       recipe, scheme, steps: of the recipe that a joint search found, "" and () elsewhere: there the plan knows them.
     """
 
@@ -32,6 +34,7 @@ class NodeRecord:
     recipe: str = ""
     scheme: str = ""
     steps: tuple[str, ...] = ()
+    predicted_us: tuple[float, ...] = ()
 
     def found(self, recipe: str, scheme: str, steps: tuple[str, ...]) -> NodeRecord:
         """The record of a model made by a recipe that a search found."""

@@ -30,6 +30,7 @@ class ArtifactReport:
       validation: deploy.validate.Validation as JSON types.
       measurements: one per target that could be measured.
       fall_back: deploy.mixed_precision.MixedReport as JSON types, of the scheme "mixed".
+      predicted_us: of a network pruned for a latency table's target (pipeline.node.NodeRecord).
       encoding: deploy.sparse.Encoding without the content, where kernels could be stored sparse.
     """
 
@@ -46,6 +47,7 @@ class ArtifactReport:
     measurements: tuple[Measurement, ...]
     fall_back: dict[str, Any] | None = None
     encoding: dict[str, Any] | None = None
+    predicted_us: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
         measurements=tuple(from_plain(Measurement, read_json(path)) for path in benches if path.exists()),
         fall_back=_json_or_none(convert / "fall_back.json"),
         encoding=_json_or_none(convert / "encoding.json"),
+        predicted_us=node.predicted_us,
     )
 
 

@@ -60,6 +60,16 @@ class NetworkPass:
         """
         return ""
 
+    @property
+    def predicted_us(self) -> tuple[float, float] | None:
+        """The network's latency before and after, where the pass was to lower what a latency table predicts."""
+        return None
+
+
+def predicted_by(compress_pass: CompressPass) -> tuple[float, float] | None:
+    """The latency in microseconds before and after a pass that predicts it."""
+    return compress_pass.predicted_us if isinstance(compress_pass, NetworkPass) else None
+
 
 def arch_after(compress_pass: CompressPass, before: str) -> str:
     """The grammar's text of the network after a pass."""

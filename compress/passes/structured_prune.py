@@ -43,6 +43,11 @@ class StructuredPrune(NetworkPass):
         moved = tuple((new, old) for old, new in self.report.names if new != old)
         return Invariants(origins=moved, gone=self.report.gone)
 
+    @property
+    def predicted_us(self) -> tuple[float, float] | None:
+        """By the rates of the settings, if there are any."""
+        return None if self.report is None else self.report.latency_us
+
     def arch(self, before: str) -> str:
         """The text of the smaller network of ours; "" for another or if no text can say its widths."""
         return arch_text(before, self._removed, self._shapes)

@@ -25,7 +25,7 @@ def run(context: StageContext) -> Outcome:
     record, result = compress(context, spec, read_node(parent), model, data, context.params["train"])
     save_model(result.model, context.out / "model")
     atomic_write_json(context.out / "node.json", record)
-    return Outcome(f"{spec.name}: validation accuracy {100 * result.val_accuracy:.2f} %")
+    return Outcome(f"{spec.name}: validation accuracy {100 * result.val_accuracy:.2f} %{_predicted(result)}")
 
 
 def compress(
@@ -49,5 +49,24 @@ def compress(
     )
     result = apply_pass(spec, model, parent.invariants, fine_tune, data.val, parent.arch)
     cost = result.cost
-    record = NodeRecord(result.arch, spec.name, result.val_accuracy, result.invariants, cost.macs, cost.params)
+    predicted = parent.predicted_us
+    if result.predicted_us is not None:
+        before, after = result.predicted_us
+        predicted = (*(predicted[:1] or (before,)), after)
+    record = NodeRecord(
+        result.arch,
+        spec.name,
+        result.val_accuracy,
+        result.invariants,
+        cost.macs,
+        cost.params,
+        predicted_us=predicted,
+    )
     return record, result
+
+
+def _predicted(result: PassResult) -> str:
+    if result.predicted_us is None:
+        return ""
+    before, after = result.predicted_us
+    return f", predicted latency {before:.0f} -> {after:.0f} us"
