@@ -8,14 +8,23 @@ from core.spec_io import from_plain
 from core.values import Measurement
 from core.workspace import read_json
 from pipeline.report_data import ArtifactReport, RunReport
+from pipeline.report_view import InheritedRow, inherited_rows
 
 
 def closing_lines(workdir: Path) -> list[str]:
-    """One line per released model on what it gained over its float32 parent, and two on where things are."""
+    """One line per winner on what it had from a supernet, if it did, one per released model on what it gained over its
+    float32 parent, and two on where things are."""
     report = from_plain(RunReport, read_json(workdir / "report" / "report.json")["report"])
     compressed = (artifact for artifact in report.released if artifact is not report.float_parent(artifact))
     lines = [_gain(artifact, report.float_parent(artifact)) for artifact in compressed]
+    lines = [*(_inherited(row) for row in inherited_rows(report)), *lines]
     return [*lines, f"models: {workdir / 'release'}/", f"report: {workdir / 'report' / 'index.html'}"]
+
+
+def _inherited(row: InheritedRow) -> str:
+    tuned = f"{100 * row.after:.2f} % after {row.epochs} epoch{'s' if row.epochs != 1 else ''} of fine-tuning"
+    before = f"{100 * row.before:.2f} % of the validation images right with the supernet's weights"
+    return f"network of trial {row.trial.index + 1}: {before}, {tuned}"
 
 
 def _gain(artifact: ArtifactReport, parent: ArtifactReport) -> str:

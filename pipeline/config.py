@@ -21,10 +21,20 @@ from core.checks import in_choices, in_range
 from core.errors import UsageError, bad_value
 from core.registry import check_name
 from core.spec_io import from_plain
-from pipeline.data import DataConfig
+from pipeline.data import MAX_RESOLUTION, MIN_RESOLUTION, DataConfig
 from search.networks import NETWORKS
+from search.oracles import ORACLES
 from search.recipe_space import RecipeTemplate, parse_template
-from search.settings import BATCH_SIZE, EPOCHS, LEARNING_RATE, SearchConfig, TrainConfig
+from search.settings import (
+    BATCH_SIZE,
+    EPOCHS,
+    KERAS_TUNER_ORACLES,
+    LEARNING_RATE,
+    SUPERNET,
+    SearchConfig,
+    TrainConfig,
+)
+from search.supernet.settings import ENAS, MIXED_METHODS, SupernetConfig
 
 MAX_SEED = 2**31 - 2
 MAX_RECIPES = 10_000  # of a joint search: each is checked before the run begins
@@ -102,11 +112,12 @@ class ReleaseConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One pipeline run."""
+    """One pipeline run. `supernet` counts with config.search.evaluator = "supernet" alone."""
 
     seed: int = 1
     data: DataConfig = field(default_factory=DataConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    supernet: SupernetConfig = field(default_factory=SupernetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
@@ -122,12 +133,34 @@ class Config:
             raise bad_value("config.search.target", self.search.target, legal)
         if self.search.recipe is not None:
             self._check_joint(parse_template(self.search.recipe))
+        if self.search.evaluator == SUPERNET:
+            self._check_supernet()
         has_teacher = self.model.file is None and (self.teacher.network or self.teacher.file) is not None
         if self.distill.features != "none" and not has_teacher and self.distill.teacher != "self":
             legal = "'none' without a teacher (or config.distill.teacher = 'self')"
             raise bad_value("config.distill.features", self.distill.features, legal)
         if self.model.file is not None and not self.compress.recipes:
             raise bad_value("config.compress.recipes", (), f"at least one recipe with {MODEL_FILE}")
+
+    def _check_supernet(self) -> None:
+        search, supernet = self.search, self.supernet
+        why = f"with config.supernet.method = {supernet.method!r}"
+        if self.model.file is not None:
+            raise bad_value("config.search.evaluator", SUPERNET, f"another one with {MODEL_FILE}: nothing is searched")
+        if supernet.method in MIXED_METHODS and search.num_winners != 1:
+            raise bad_value("config.search.num_winners", search.num_winners, f"1 {why}, which chooses one network")
+        if supernet.method == ENAS:  # its policy's networks are the search's first suggestions
+            in_choices(f"config.search.oracle {why}", search.oracle, sorted(set(ORACLES) - set(KERAS_TUNER_ORACLES)))
+        weighs_latency = supernet.latency_weight or supernet.target_latency_us is not None
+        if supernet.method in MIXED_METHODS and weighs_latency and search.latency_table is None:
+            legal = f"a table of the latencies that are weighed {why}"
+            raise bad_value("config.search.latency_table", None, legal)
+        for side in supernet.resolutions:
+            in_range("config.supernet.resolutions", side, MIN_RESOLUTION, MAX_RESOLUTION)
+        has_teacher = (self.teacher.network or self.teacher.file) is not None
+        if supernet.resolutions and self.distill.features != "none" and has_teacher:
+            legal = "'none' with config.supernet.resolutions, where the teacher's maps have another size"
+            raise bad_value("config.distill.features", self.distill.features, legal)
 
     def _check_joint(self, template: RecipeTemplate) -> None:
         where = "config.search.recipe"

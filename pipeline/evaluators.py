@@ -35,7 +35,7 @@ from search.build import build
 from search.cost import cost
 from search.dataset import ImageData
 from search.evaluate import Alone, Candidate, Evaluation
-from search.oracles.budget import table_latency
+from search.latency.configured import table_latency
 from search.settings import SearchConfig, TrainConfig
 from search.train import Span, accuracy, fit, labels_supervision
 
@@ -74,19 +74,13 @@ class TrainEvaluatorFactory:
 
 
 @dataclass
-class TrainEvaluator:
-    """Trains each candidate on the first `config.train_images` training images and judges it on the validation images.
-
-    With `config.cost` "latency_us" the candidate is converted to a full-integer .tflite and measured; with "macs", or
-    with a latency table, its cost is computed, and nothing but the training takes time. A candidate with a recipe is
-    compressed by it before, and converted to the recipe's scheme; networks that differ in their recipes alone are
-    trained once.
+class MeasuringEvaluator:
+    """What evaluators share that convert a candidate to a .tflite and measure it.
 
     `seconds` has the phases of the latest evaluation, of a failed one too.
-    `scratch` holds a checkpoint per network. Hyperband's promotions and other recipes go on from it; other searches
-    drop it when the trial is done.
-    `compress` has the settings of the passes that a candidate's recipe names.
+    `scratch` is where the .tflite is while it is measured.
     `alone` keeps the search's other workers off the host while its latency is measured; no other target minds them.
+    `compress` has the settings of the passes that a candidate's recipe names.
     """
 
     config: SearchConfig
@@ -98,6 +92,64 @@ class TrainEvaluator:
     alone: Alone = nullcontext
     compress: CompressConfig = field(default_factory=CompressConfig)
     connections: Connections = field(default_factory=Connections)
+
+    def _measured(self, model: keras.Model, candidate: Candidate, scheme: str, data: ImageData) -> dict[str, float]:
+        """Metrics int8_val_accuracy, size_bytes, zipped_bytes and latency_us of the model as a .tflite; `data` are
+        images of its resolution. Raises CandidateError if it cannot be converted or measured."""
+        with self._phase("convert"):
+            sparse = any(is_sparse_step(part) for part in candidate.recipe.split("+"))
+            content = self._converted(model, scheme, sparse, data)
+            path = self.scratch / f"{candidate.arch_id}.tflite"
+            atomic_write_bytes(path, content)
+        with self._phase("evaluate_int8"):
+            int8_accuracy = tflite_accuracy(content, data.val)
+        with self._phase("measure"):
+            latency = self._latency_us(path)
+        path.unlink()
+        return {
+            "int8_val_accuracy": int8_accuracy,
+            "size_bytes": float(len(content)),
+            "zipped_bytes": float(zipped_bytes(content)),
+            "latency_us": latency,
+        }
+
+    def _converted(self, model: keras.Model, scheme: str, sparse: bool, data: ImageData) -> bytes:
+        calibration = representative_images(data.train, SEARCH_CALIBRATION_IMAGES)
+        val, max_loss = data.val.first(MIXED_IMAGES), self.compress.mixed_max_loss
+        return convert_any(model, scheme, calibration, val, max_loss, sparse=sparse).content
+
+    def _latency_us(self, path: Path) -> float:
+        target = resolve_target(self.config.target, self.bench, "config.search.target")
+        reason = ""
+        for _ in range(MEASURING_ATTEMPTS):
+            try:
+                with self.alone() if target.kind == "host" else nullcontext():
+                    return search_latency_us(path, self.bench, target, connections=self.connections)
+            except LitesmithError as error:
+                reason = str(error)
+        raise CandidateError(f"cannot be measured: {reason}")
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+@dataclass
+class TrainEvaluator(MeasuringEvaluator):
+    """Trains each candidate on the first `config.train_images` training images and judges it on the validation images.
+
+    With `config.cost` "latency_us" the candidate is converted to a full-integer .tflite and measured; with "macs", or
+    with a latency table, its cost is computed, and nothing but the training takes time. A candidate with a recipe is
+    compressed by it before, and converted to the recipe's scheme; networks that differ in their recipes alone are
+    trained once.
+
+    `scratch` also holds a checkpoint per network. Hyperband's promotions and other recipes go on from it; other
+    searches drop it when the trial is done.
+    """
 
     def __post_init__(self) -> None:
         self._predicted_us = table_latency(self.config)
@@ -142,7 +194,7 @@ class TrainEvaluator:
         if self._predicted_us is not None:
             metrics["latency_us"] = self._predicted_us(candidate.arch)
         elif self.config.measured:
-            metrics |= self._measured(model, candidate, scheme)
+            metrics |= self._measured(model, candidate, scheme, self.data)
         if self.config.oracle != "hyperband" and not candidate.recipe:
             checkpoint.unlink(missing_ok=True)
         return Evaluation(metrics, dict(self.seconds))
@@ -168,45 +220,3 @@ class TrainEvaluator:
             result = apply_pass(spec, model, promised, fine_tune, self.data.val)
             model, promised, after = result.model, result.invariants, result.cost
         return model, recipe.scheme, after
-
-    def _measured(self, model: keras.Model, candidate: Candidate, scheme: str) -> dict[str, float]:
-        with self._phase("convert"):
-            sparse = any(is_sparse_step(part) for part in candidate.recipe.split("+"))
-            content = self._converted(model, scheme, sparse)
-            path = self.scratch / f"{candidate.arch_id}.tflite"
-            atomic_write_bytes(path, content)
-        with self._phase("evaluate_int8"):
-            int8_accuracy = tflite_accuracy(content, self.data.val)
-        with self._phase("measure"):
-            latency = self._latency_us(path)
-        path.unlink()
-        return {
-            "int8_val_accuracy": int8_accuracy,
-            "size_bytes": float(len(content)),
-            "zipped_bytes": float(zipped_bytes(content)),
-            "latency_us": latency,
-        }
-
-    def _converted(self, model: keras.Model, scheme: str, sparse: bool) -> bytes:
-        calibration = representative_images(self.data.train, SEARCH_CALIBRATION_IMAGES)
-        val, max_loss = self.data.val.first(MIXED_IMAGES), self.compress.mixed_max_loss
-        return convert_any(model, scheme, calibration, val, max_loss, sparse=sparse).content
-
-    def _latency_us(self, path: Path) -> float:
-        target = resolve_target(self.config.target, self.bench, "config.search.target")
-        reason = ""
-        for _ in range(MEASURING_ATTEMPTS):
-            try:
-                with self.alone() if target.kind == "host" else nullcontext():
-                    return search_latency_us(path, self.bench, target, connections=self.connections)
-            except LitesmithError as error:
-                reason = str(error)
-        raise CandidateError(f"cannot be measured: {reason}")
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

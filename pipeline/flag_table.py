@@ -11,7 +11,7 @@ from absl import flags
 from core.errors import UsageError
 
 _RUN = ("run", "compress", "convert", "bench", "report")
-_MEASURING = (*_RUN, "search", "scale", "devices", "benchmark", "latency_table")
+_MEASURING = (*_RUN, "search", "scale", "extract", "devices", "benchmark", "latency_table")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,22 @@ TABLE = {
     "resolution": Flag("int", ("describe", "scale", "latency_table"), "of the network"),
     "num_classes": Flag("int", ("describe", "scale", "latency_table"), "of the network"),
     "width_multiplier": Flag("float", ("describe",), "of the network"),
-    "arch": Flag("text", ("scale",), "the network"),
-    "max_macs": Flag("float", ("scale",), "budget"),
-    "max_latency_us": Flag("float", ("scale",), "budget"),
+    "arch": Flag("text", ("scale", "extract"), "the network"),
+    "max_macs": Flag("float", ("scale", "extract"), "budget"),
+    "max_latency_us": Flag("float", ("scale", "extract"), "budget"),
     "alpha": Flag("float", ("scale",), "growth of depth"),
     "beta": Flag("float", ("scale",), "growth of width"),
     "gamma": Flag("float", ("scale",), "growth of resolution"),
     "grid_step": Flag("float", ("scale",), "of the grid search"),
     "models": Flag("list", ("benchmark",), ".tflite files"),
     "targets": Flag("list", ("benchmark",), "what to measure on"),
-    "out": Flag("text", ("benchmark", "compare", "latency_table"), "where the result goes"),
+    "out": Flag("text", ("benchmark", "compare", "latency_table", "extract"), "where the result goes"),
     "before": Flag("text", ("compare",), "the earlier result"),
     "after": Flag("text", ("compare",), "the later result"),
     "results": Flag("text", ("compare",), "the result that has both targets"),
     "space": Flag("text", ("latency_table",), "search space"),
-    "target": Flag("text", ("latency_table",), "what to measure on"),
+    "target": Flag("text", ("latency_table", "extract"), "what to measure on"),
+    "latency_table": Flag("text", ("extract",), "what predicts latencies"),
     "scheme": Flag("text", ("latency_table",), "full_integer or float32"),
     "serial": Flag("many", _MEASURING, "of the Android device"),
     "ssh": Flag("many", _MEASURING, "where a board is"),

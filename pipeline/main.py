@@ -16,7 +16,6 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections.config_flags import config_flags
 
-from android_bench.targets import resolve_target
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
 from core.progress import Reporter
 from core.registry import load
@@ -27,7 +26,7 @@ from pipeline.commands import COMMANDS
 from pipeline.config import MODEL_FILE, Config, validated
 from pipeline.overrides import normalized, unset
 from pipeline.plan import COMMANDS as RUN_COMMANDS
-from pipeline.plan import Plan, make_plan
+from pipeline.planning import checked_plan
 from pipeline.runner import run_stages
 from pipeline.status import show_plan
 from pipeline.usage import USAGE
@@ -154,7 +153,7 @@ def _run(command: str, call: Call) -> int:
         if command == "search":
             raise UsageError(f"{MODEL_FILE}: {config.model.file!r} is compressed, nothing is searched; use compress")
         command = "run" if command == "compress" else command
-    plan = _plan(config)
+    plan = checked_plan(config)
     stages = plan.for_command(command)
     reporter = Reporter()
     if FLAGS.dry_run:
@@ -177,24 +176,6 @@ def _stored_code(config: Config) -> AbstractContextManager[None]:
     from compress.storage import stored_code
 
     return stored_code(True)
-
-
-def _plan(config: Config) -> Plan:
-    from compress.importing.check import check_user_model
-    from pipeline.data import fingerprint
-
-    teacher = model = ""
-    if config.model.file is not None:
-        model = check_user_model(config.model.file, allow_custom=config.model.allow_custom, where=MODEL_FILE)
-    elif config.teacher.file is not None:
-        teacher = check_user_model(config.teacher.file, allow_custom=False, where="config.teacher.file")
-    if config.release.metadata:
-        from deploy.metadata import find_interpreter
-
-        find_interpreter()
-    for name in config.bench.targets:
-        resolve_target(name, config.bench)
-    return make_plan(config, fingerprint(config.data), teacher, model)
 
 
 def _flag_message(error: flags.Error) -> str:

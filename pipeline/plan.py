@@ -18,22 +18,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from android_bench.settings import TARGETS, BenchConfig, target_stem
-from android_bench.targets import described_target
-from compress.recipe import CompressConfig, CompressionRecipe, parse_recipe, structured_rates
-from core.errors import UsageError, bad_value
-from core.spec_io import content_id, to_plain
-from core.values import file_sha256
+from android_bench.settings import target_stem
+from compress.recipe import CompressionRecipe, parse_recipe
+from core.errors import UsageError
+from core.spec_io import content_id
 from deploy.schemes import MIXED
 from pipeline.config import Config
-from search.latency.table import read_latency_table
-from search.oracles.past import read_log
-from search.settings import SearchConfig
+from pipeline.plan_keys import (
+    keyed_bench,
+    keyed_config,
+    keyed_fine_tuning,
+    keyed_judging,
+    keyed_rates,
+    keyed_search,
+    keyed_training,
+)
+from search.settings import SUPERNET, SearchConfig
 
 # Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
 VERSIONS = {
     "data": 1,
+    "supernet": 1,
     "search": 3,
+    "extract": 1,
+    "images": 1,
     "teacher": 1,
     "float": 3,
     "own_model": 2,
@@ -46,26 +54,15 @@ VERSIONS = {
     "release": 1,
 }
 
-# Settings of the search that came after version 1: at their defaults the search does what it did before, and they are
-# not in its key. The number of workers never is: like the computer, it says how the trials are evaluated and not which
-# search it is, so that a search can go on with more or fewer of them.
-LATER_SEARCH_SETTINGS = (
-    *("cost_weight", "objectives", "max_macs", "max_params", "max_peak_memory_bytes"),
-    *("past_logs", "evaluator", "proxy", "warm_start", "proxy_pool", "recipe", "recipe_epochs"),
-    *("max_latency_us", "latency_table"),
-)
-
-# Settings that say how a figure is come by, and not which one it is; targets are in the key as they are described.
-UNKEYED_BENCH_SETTINGS = ("own", "max_cool_down_seconds", "retries")
-
 TOOLS = (
     *("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner"),
     *("ai-edge-litert", "ai-edge-quantizer", "numpy"),
 )
 
-_MODELS = ("data", "search", "teacher", "float", "own_model", "pass", "found_recipe")
+_SEARCH = ("data", "supernet", "search", "extract")
+_MODELS = (*_SEARCH, "images", "teacher", "float", "own_model", "pass", "found_recipe")
 COMMANDS = {
-    "search": ("data", "search"),
+    "search": _SEARCH,
     "compress": _MODELS,
     "convert": (*_MODELS, "convert", "validate"),
     "bench": (*_MODELS, "convert", "validate", "bench"),
@@ -92,6 +89,21 @@ class ArtifactPlan:
     scheme: str
     steps: tuple[str, ...]
     recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """One network out of a finished supernet, in place of what a search finds.
+
+    Attributes:
+      arch: the network's text; "": the best within the limits of the configuration, for which `log` keeps what networks
+        were evaluated.
+      trained_with: the settings of the search for which the supernet was trained.
+    """
+
+    arch: str
+    log: Path
+    trained_with: SearchConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +171,11 @@ class _Planner:
 
 
 def make_plan(
-    config: Config, data_fingerprint: str, teacher_fingerprint: str = "", model_fingerprint: str = ""
+    config: Config,
+    data_fingerprint: str,
+    teacher_fingerprint: str = "",
+    model_fingerprint: str = "",
+    extraction: Extraction | None = None,
 ) -> Plan:
     """The plan for a configuration; the fingerprints stand for what the files it names hold now.
 
@@ -169,52 +185,110 @@ def make_plan(
     seed = config.seed
     data = planner.add("data", "data", {"data": config.data, "seed": seed, "fingerprint": data_fingerprint}, ())
     if config.model.file is not None:
-        parents, before = _plan_own_model(planner, config, data, model_fingerprint)
+        before: tuple[str, ...] = ()
+        images: tuple[str, ...] = (data,)
+        parents = _plan_own_model(planner, config, data, model_fingerprint)
     else:
-        parents, before = _plan_winners(planner, config, data, teacher_fingerprint)
+        before = _plan_before(planner, config, data, teacher_fingerprint, extraction)
+        images = _plan_images(planner, config, data)
+        parents = _plan_winners(planner, config, images, before)
     artifacts: list[ArtifactPlan] = []
     for winner, node in enumerate(parents):
-        artifacts += _plan_recipes(planner, config, winner, node, (data, *before))
+        artifacts += _plan_recipes(planner, config, winner, node, (images[winner], *before))
     evidence: list[str] = []
     for artifact in artifacts:
-        evidence += _plan_artifact(planner, config, artifact, data)
+        evidence += _plan_artifact(planner, config, artifact, images[artifact.winner])
     nodes = dict.fromkeys(artifact.node for artifact in artifacts)
-    everything = (data, *before, *nodes, *evidence)
+    everything = tuple(dict.fromkeys((data, *before, *images, *nodes, *evidence)))
     params = {"config": config, "artifacts": artifacts}
-    report = planner.add("report", "report", params, everything)
-    planner.add("release", "release", params, (*everything, report))
+    keyed = {"config": keyed_config(config), "artifacts": artifacts}
+    report = planner.add("report", "report", params, everything, keyed)
+    planner.add("release", "release", params, (*everything, report), keyed)
     return Plan(tuple(planner.stages.values()), tuple(artifacts))
 
 
-def _plan_own_model(
-    planner: _Planner, config: Config, data: str, fingerprint: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _plan_own_model(planner: _Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
     """The user's model; and nothing but it, which teaches itself, or the labels alone."""
     settings = dataclasses.replace(config.model, file=fingerprint)
     params = {"model": settings, "file": config.model.file}
     keyed = {"model": settings}
-    return (planner.add("w0.float", "own_model", params, (data,), keyed),), ()
+    return (planner.add("w0.float", "own_model", params, (data,), keyed),)
+
+
+def _plan_before(
+    planner: _Planner, config: Config, data: str, teacher_fingerprint: str, extraction: Extraction | None
+) -> tuple[str, ...]:
+    """What comes before the float training of the winners: the supernet, the search and the teacher."""
+    if config.teacher.file is not None:
+        _plan_teacher(planner, config, data, teacher_fingerprint)
+    trained_with = config.search if extraction is None else extraction.trained_with
+    supernet = _plan_supernet(planner, config, trained_with, data)
+    if extraction is None:
+        search = _plan_search(planner, config, (data, *supernet))
+    else:
+        search = _plan_extraction(planner, config, extraction, (data, *supernet))
+    return (*supernet, search, *_plan_teacher(planner, config, data, teacher_fingerprint))  # planned once
+
+
+def _plan_supernet(planner: _Planner, config: Config, search: SearchConfig, data: str) -> tuple[str, ...]:
+    if search.evaluator != SUPERNET:
+        return ()
+    params = {"supernet": config.supernet, "search": search, "seed": config.seed}
+    keyed = {**keyed_training(config.supernet, search), "seed": config.seed}
+    return (planner.add("supernet", "supernet", params, (data,), keyed),)
+
+
+def _plan_search(planner: _Planner, config: Config, inputs: tuple[str, ...]) -> str:
+    params = _search_params(config)
+    keyed = {**params, "search": keyed_search(config.search)}
+    if "bench" in params:
+        keyed["bench"] = keyed_bench(params["bench"])
+    if "compress" in params:
+        keyed |= keyed_rates(config.compress)
+    if "supernet" in params:
+        keyed["supernet"] = keyed_judging(config.supernet)
+    return planner.add("search", "search", params, inputs, keyed)
+
+
+def _plan_extraction(planner: _Planner, config: Config, extraction: Extraction, inputs: tuple[str, ...]) -> str:
+    """A stage of the search's name: what comes after it finds its winners there."""
+    params = {
+        "search": config.search,
+        "supernet": config.supernet,
+        "arch": extraction.arch,
+        "log": extraction.log,
+        "seed": config.seed,
+    }
+    networks = 0 if extraction.arch else config.supernet.predictor_networks
+    keyed = {
+        "search": keyed_search(config.search),
+        "supernet": {**keyed_judging(config.supernet), "predictor_networks": networks},
+        "arch": extraction.arch,
+        "seed": config.seed,
+    }
+    return planner.add("search", "extract", params, inputs, keyed)
+
+
+def _plan_images(planner: _Planner, config: Config, data: str) -> tuple[str, ...]:
+    """The images of each winner: the data set's, or where the resolution is searched those in the winner's own."""
+    winners = range(config.search.num_winners)
+    if config.search.evaluator != SUPERNET or not config.supernet.resolutions:
+        return (data,) * len(winners)
+    return tuple(planner.add(f"w{winner}.data", "images", {"winner": winner}, (data, "search")) for winner in winners)
 
 
 def _plan_winners(
-    planner: _Planner, config: Config, data: str, teacher_fingerprint: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The float training of each winner; and the search and the teacher before."""
-    if config.teacher.file is not None:
-        _plan_teacher(planner, config, data, teacher_fingerprint)
-    search_params = _search_params(config)
-    keyed = {**search_params, "search": _keyed_search(config.search)}
-    if "bench" in search_params:
-        keyed["bench"] = _keyed_bench(search_params["bench"])
-    if "compress" in search_params:
-        keyed |= _keyed_rates(config.compress)
-    search = planner.add("search", "search", search_params, (data,), keyed)
-    before = (search, *_plan_teacher(planner, config, data, teacher_fingerprint))  # planned once
+    planner: _Planner, config: Config, images: tuple[str, ...], before: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The float training of each winner."""
     nodes = []
-    for winner in range(config.search.num_winners):
+    for winner, data in enumerate(images):
         params = {"winner": winner, "train": config.train, "distill": config.distill, "seed": config.seed}
-        nodes.append(planner.add(f"w{winner}.float", "float", params, (data, *before)))
-    return tuple(nodes), before
+        if config.search.evaluator == SUPERNET:
+            params |= {"supernet": config.supernet, "space": config.search.space}
+        keyed = {**params, "supernet": keyed_fine_tuning(config.supernet)} if "supernet" in params else None
+        nodes.append(planner.add(f"w{winner}.float", "float", params, (data, *before), keyed))
+    return tuple(nodes)
 
 
 def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
@@ -235,51 +309,9 @@ def _search_params(config: Config) -> dict[str, Any]:
         params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,))
     if config.search.recipe is not None:
         params["compress"] = dataclasses.replace(config.compress, recipes=())
+    if config.search.evaluator == SUPERNET:
+        params["supernet"] = config.supernet
     return params
-
-
-def _keyed_search(search: SearchConfig) -> dict[str, Any]:
-    """The settings that decide what the search finds."""
-    plain: dict[str, Any] = to_plain(search)
-    del plain["num_workers"]
-    defaults = to_plain(SearchConfig())
-    for name in LATER_SEARCH_SETTINGS:
-        if plain[name] == defaults[name]:
-            del plain[name]
-    if search.past_logs:
-        plain["past_logs"] = [_log_sha256(path, search.space) for path in search.past_logs]
-    if search.latency_table is not None:
-        plain["latency_table"] = _table_sha256(search.latency_table, search.space)
-    return plain
-
-
-def _log_sha256(path: str, space_name: str) -> str:
-    """Also reads the log: the search would find it wrong too, but only when it begins."""
-    if not Path(path).is_file():
-        raise bad_value("config.search.past_logs", path, "the trial log of an earlier search (trials.jsonl)")
-    try:
-        read_log(Path(path), space_name)
-    except UsageError as error:
-        raise UsageError(f"config.search.past_logs: {error}") from error
-    return file_sha256(path)
-
-
-def _keyed_rates(compress: CompressConfig) -> dict[str, Any]:
-    """What recipes that a search finds take of `structured_latency_table`; those planned have it in their passes."""
-    rates = structured_rates(compress)
-    return {} if rates is None else {"rates": rates}
-
-
-def _table_sha256(path: str, space_name: str) -> str:
-    """Also reads the table, which must be one of the space."""
-    where = "config.search.latency_table"
-    try:
-        table = read_latency_table(Path(path))
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
-    if table.space != space_name:
-        raise bad_value(where, path, f"a table of the space {space_name}; this one is of {table.space}")
-    return file_sha256(path)
 
 
 def _plan_recipes(
@@ -288,7 +320,7 @@ def _plan_recipes(
     """Every recipe on one float model; recipes that begin alike share their first passes."""
     parent = ArtifactPlan(f"{node}.float32", winner, node, "float32", (), "float32")
     artifacts = {parent.name: parent}
-    shared = tuple(name for name in before if name != "search")
+    shared = tuple(name for name in before if name not in ("supernet", "search"))
     if config.distill.teacher == "self":
         shared = (shared[0], node)
     if config.search.recipe is not None:
@@ -306,7 +338,7 @@ def _plan_recipes(
 def _plan_found(planner: _Planner, config: Config, winner: int, node: str, inputs: tuple[str, ...]) -> ArtifactPlan:
     compress = dataclasses.replace(config.compress, recipes=())
     params = {"winner": winner, "compress": compress, "distill": config.distill, "seed": config.seed}
-    keyed = {**params, **_keyed_rates(compress)}
+    keyed = {**params, **keyed_rates(compress)}
     name = planner.add(f"w{winner}.{FOUND}", "found_recipe", params, tuple(dict.fromkeys((*inputs, node))), keyed)
     return ArtifactPlan(name, winner, name, FOUND, (), FOUND)
 
@@ -351,18 +383,5 @@ def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, da
     for target in config.bench.targets:
         bench = dataclasses.replace(config.bench, targets=(target,))
         name = f"{artifact.name}.bench.{target_stem(target)}"
-        results.append(planner.add(name, "bench", {"bench": bench}, (convert,), _keyed_bench(bench)))
+        results.append(planner.add(name, "bench", {"bench": bench}, (convert,), keyed_bench(bench)))
     return results
-
-
-def _keyed_bench(bench: BenchConfig) -> dict[str, Any]:
-    """What a measurement depends on; of a target that is described in a file, that file's content."""
-    plain: dict[str, Any] = to_plain(bench)
-    for name in UNKEYED_BENCH_SETTINGS:
-        del plain[name]
-    if not plain["profile"]:  # as before there were profiles
-        del plain["profile"]
-    plain["targets"] = [target_stem(name) for name in bench.targets]
-    described = [described_target(name, bench) for name in bench.targets]
-    own = [target for target in described if target != TARGETS.get(target.name)]
-    return {"bench": plain, **({"described": own} if own else {})}

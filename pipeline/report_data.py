@@ -15,6 +15,7 @@ from core.workspace import AppendLog, read_json
 from pipeline.config import Config
 from pipeline.node import read_node
 from pipeline.plan import FOUND, ArtifactPlan
+from pipeline.supernet_record import INHERITED, Inherited, SupernetReport, read_record, trained_epochs
 from search.trials import Trial
 
 
@@ -70,6 +71,7 @@ class RunReport:
       trials, winners: of the search, none where the model is the user's; winners are trial indices, best first.
       artifacts: by winner and recipe, the float32 parent first.
       seconds: wall time of each finished stage.
+      supernet: the shared weights that judged the trials, or None.
     """
 
     release: str
@@ -81,6 +83,7 @@ class RunReport:
     artifacts: tuple[ArtifactReport, ...]
     failures: tuple[Failure, ...]
     seconds: dict[str, float]
+    supernet: SupernetReport | None = None
 
     def float_parent(self, artifact: ArtifactReport) -> ArtifactReport:
         """The float32 artifact of the same winner, before any pass."""
@@ -140,7 +143,16 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
         artifacts=tuple(artifacts),
         failures=tuple(failures),
         seconds={name: read_json(path / "stage.json")["seconds"] for name, path in directories.items()},
+        supernet=_supernet(config, directories),
     )
+
+
+def _supernet(config: Config, directories: dict[str, Path]) -> SupernetReport | None:
+    if "supernet" not in directories:
+        return None
+    files = (directories[f"w{winner}.float"] / INHERITED for winner in range(config.search.num_winners))
+    winners = tuple(from_plain(Inherited, read_json(path)) if path.exists() else None for path in files)
+    return SupernetReport(read_record(directories["supernet"]), trained_epochs(config.supernet), winners)
 
 
 def _failure(plan: ArtifactPlan, directories: dict[str, Path], kinds: tuple[str, ...]) -> Failure | None:

@@ -24,6 +24,7 @@ MAX_TRIAL_ROWS = 500  # a table of more would make the page slow and is in repor
 
 STAGE_KINDS = {
     "data": "data",
+    "supernet": "training of the supernet",
     "search": "search",
     "teacher": "teacher",
     "own_model": "import of the model",
@@ -265,7 +266,7 @@ def _kind(stage: str) -> str:
     for kind in ("convert", "validate", "bench"):
         if kind in parts[1:]:
             return kind
-    return stage if stage in STAGE_KINDS else "float" if parts[-1] == "float" else "pass"
+    return parts[-1] if parts[-1] in STAGE_KINDS else "pass"
 
 
 def config_file(report: RunReport) -> str:
@@ -331,6 +332,29 @@ def _metric_column(name: str) -> Column:
 
 def _phase_column(phase: str) -> Column:
     return Column(f"{phase.replace('_', ' ')}, s", lambda trial: trial.seconds.get(phase), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedRow:
+    """A winner of a search by shared weights: accuracies on all validation images, as fractions of 1."""
+
+    trial: Trial
+    before: float
+    after: float
+    epochs: int
+
+
+def inherited_rows(report: RunReport) -> tuple[InheritedRow, ...]:
+    """The winners that began with shared weights and could be trained further."""
+    found = report.supernet.winners if report.supernet is not None else ()
+    pairs = zip(winning_trials(report), found, strict=False)
+    return tuple(InheritedRow(trial, own.before, own.after, own.epochs) for trial, own in pairs if own is not None)
+
+
+def judged_trials(report: RunReport) -> tuple[int, float]:
+    """How many networks were evaluated, and the seconds that one took on average (0 if none was)."""
+    own = [sum(trial.seconds.values()) for trial in report.trials if trial.status == OK and trial.seconds]
+    return len(own), sum(own) / len(own) if own else 0.0
 
 
 def winning_trials(report: RunReport) -> tuple[Trial, ...]:

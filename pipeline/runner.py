@@ -24,7 +24,7 @@ from pipeline.stages import STAGES
 from pipeline.workdir import PUBLISHED, Workdir
 
 # A failure of these concerns one recipe: it is recorded, and the other recipes go on.
-RECIPE_KINDS = ("float", "pass", "found_recipe", "convert", "validate", "bench")
+RECIPE_KINDS = ("images", "float", "pass", "found_recipe", "convert", "validate", "bench")
 # These call other programs and read what we made ourselves: an error there says nothing for ever, nor of the input.
 RETRIED_KINDS = ("convert", "validate", "bench")
 # These describe what there is, failures included, and are published beside the stages.

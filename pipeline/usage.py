@@ -5,6 +5,8 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
        python -m pipeline.main compress --model=FILE --data=NAME [--workdir=DIR] [--config.KEY=VALUE ...]
        python -m pipeline.main describe ARCH_OR_NAME [--resolution=N] [--num_classes=N] [--width_multiplier=X]
        python -m pipeline.main scale --arch=ARCH_OR_NAME --max_macs=N [--alpha=X --beta=X --gamma=X]
+       python -m pipeline.main extract --config=FILE --workdir=DIR --out=DIR (--arch=ARCH | --max_macs=N |
+                                       --max_latency_us=N [--target=NAME | --latency_table=FILE])
        python -m pipeline.main devices [--serial=...] [--ssh=...]
        python -m pipeline.main benchmark --models=FILE,FILE --targets=NAME,NAME --out=DIR [--config.bench.KEY=VALUE ...]
        python -m pipeline.main compare --before=DIR --after=DIR [--out=DIR]
@@ -22,6 +24,8 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
             (mobilenet_v2, space:mobilenet_v2) or a network's text in quotes
   scale     compound scaling of a network to a budget; with --config and --workdir alpha, beta and gamma are first found
             by training (grid search), and without --arch it is the best network of the workdir's search
+  extract   one more network out of the finished supernet in --workdir (config.search.evaluator = "supernet"),
+            fine-tuned, compressed, converted and measured in --out
   devices   the Android devices that adb sees, the boards of --ssh, and this computer: what they are, and what hinders
   benchmark .tflite files measured on targets, several targets at once; the same command goes on where it stood
   compare   two results of benchmark: which models became faster or slower, with intervals; with --results=DIR the
@@ -41,9 +45,12 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
   --resolution, --num_classes, --width_multiplier
                    of the network to describe (or, without the last, to scale, or of a latency table's space); by
                    default as it was published
-  --arch           the network to scale, a name or a text
+  --arch           the network to scale, a name or a text; or the text of the network to extract
   --max_macs, --max_latency_us
-                   the budget; a latency, which is measured, needs --config and --workdir
+                   the budget; a latency to scale to, which is measured, needs --config and --workdir
+  --target, --latency_table
+                   where the extracted network is measured, and the table that predicts latencies; without the table
+                   that of the configuration, or with --target one that is measured there first
   --alpha, --beta, --gamma
                    growth of depth, width and resolution; by default EfficientNet's 1.2, 1.1, 1.15
   --grid_step      step of the grid search, by default 0.1

@@ -22,26 +22,30 @@ from pipeline.config import Config
 from pipeline.plan import Plan, Stage
 
 CONFIG, PLAN, PUBLISHED = "config.json", "plan.json", "published.json"
-OWN_NAMES = (CONFIG, PLAN, PUBLISHED, ".lock", "stages", "scratch", "report", "release")
-SCALE = "scale"  # what the command `scale` keeps; a run in the same folder leaves it alone
+EXTRACTED = "extract.json"  # which network of a supernet the folder is for
+OWN_NAMES = (CONFIG, PLAN, PUBLISHED, EXTRACTED, ".lock", "stages", "scratch", "report", "release")
+# What the commands `scale` and `extract` keep; a run in the same folder leaves it alone.
+SCALE, EXTRACT = "scale", "extract"
+WORKDIR_FLAG = "--workdir"
+_OR_GO_ON = ", or add --new_config to go on here (finished stages that the change does not touch are kept)"
 
 
 class Workdir:
-    """The folder `root`. Nothing is created before `opened`."""
+    """The folder `root`, which `flag` names. Nothing is created before `opened`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, flag: str = WORKDIR_FLAG) -> None:
+        self.root, self._flag = root, flag
         try:
             self._missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         except OSError as error:
-            raise UsageError(f"--workdir: {root} cannot be used ({error.strerror})") from error
+            raise UsageError(f"{flag}: {root} cannot be used ({error.strerror})") from error
 
     def check(self, config: Config, new_config: bool) -> None:
         """Raises UsageError if the folder is not one for this configuration."""
         if not self.root.exists():
             return
         if not self.root.is_dir():
-            raise UsageError(f"--workdir: {self.root} is a file; expected a folder")
+            raise UsageError(f"{self._flag}: {self.root} is a file; expected a folder")
         pinned = self.root / CONFIG
         if not pinned.exists():
             self._check_only_ours()
@@ -50,8 +54,8 @@ class Workdir:
             difference = _first_difference(old, to_plain(config), "config")
             if difference:
                 raise UsageError(
-                    f"--workdir: {self.root} belongs to another configuration ({difference}); use a new --workdir, or "
-                    "add --new_config to go on here (finished stages that the change does not touch are kept)"
+                    f"{self._flag}: {self.root} belongs to another configuration ({difference}); use a new "
+                    f"{self._flag}{_OR_GO_ON if self._flag == WORKDIR_FLAG else ''}"
                 )
 
     @contextlib.contextmanager
@@ -82,9 +86,10 @@ class Workdir:
 
     def _check_only_ours(self) -> None:
         for path in sorted(self.root.iterdir()):
-            if path.name not in (*OWN_NAMES, SCALE) and not path.name.startswith(TEMPORARY_PREFIX):
+            if path.name not in (*OWN_NAMES, SCALE, EXTRACT) and not path.name.startswith(TEMPORARY_PREFIX):
                 raise UsageError(
-                    f"--workdir: {self.root} holds other files ({path.name}) and no {CONFIG}; use a new or empty folder"
+                    f"{self._flag}: {self.root} holds other files ({path.name}) and no {CONFIG}; use a new or empty "
+                    "folder"
                 )
 
     def _create(self) -> None:
@@ -92,7 +97,7 @@ class Workdir:
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / ".lock").touch()
         except OSError as error:
-            raise _refused(self.root, error) from error
+            raise _refused(self._flag, self.root, error) from error
 
     def _pin(self, config: Config, plan: Plan) -> None:
         try:
@@ -100,7 +105,7 @@ class Workdir:
             atomic_write_json(self.root / PLAN, [_described(stage) for stage in plan.stages])
             (self.root / "stages").mkdir(exist_ok=True)
         except OSError as error:
-            raise _refused(self.root, error) from error
+            raise _refused(self._flag, self.root, error) from error
 
     def _empty(self) -> None:
         for name in OWN_NAMES:
@@ -122,10 +127,10 @@ def read_plan(root: Path) -> list[Stage]:
         raise UsageError(f"--workdir: {path} is not a plan of this program; expected the --workdir of a run") from error
 
 
-def _refused(root: Path, error: OSError) -> LitesmithError:
+def _refused(flag: str, root: Path, error: OSError) -> LitesmithError:
     if is_disk_full(error):
         return LitesmithError(f"disk full: {root}; free some space and run the command again")
-    return UsageError(f"--workdir: {root} is not writable ({error.strerror})")
+    return UsageError(f"{flag}: {root} is not writable ({error.strerror})")
 
 
 def _described(stage: Stage) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from search.evaluate import Attempt, Candidate, Evaluator, InProcess, Workers
 from search.grammar import to_text
 from search.objective import FAILED_SCORE, OBJECTIVES, PARETO, weighted
 from search.pareto import front
-from search.settings import TRAIN, SearchConfig
+from search.settings import ZERO_COST, SearchConfig
 from search.space import Genotype, SearchSpace
 from search.trials import FAILED, OK, Trial, TrialLog
 
@@ -285,7 +285,7 @@ def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig, tr
 
 
 def _quality(config: SearchConfig, trial: Trial) -> str:
-    if config.evaluator == TRAIN:
+    if config.evaluator != ZERO_COST:
         return f"val {100 * trial.metrics[config.quality]:.1f} %"
     return f"{config.proxy} {trial.metrics[config.proxy]:.6g}"
 

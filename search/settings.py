@@ -19,8 +19,8 @@ COMPUTED_METRICS = ("val_accuracy", "macs", "params", "peak_memory_bytes")
 MEASURED_METRICS = ("latency_us", "int8_val_accuracy", "size_bytes", "zipped_bytes")
 DIRECTIONS = ("max", "min")
 MAX_WORKERS = 256
-TRAIN, ZERO_COST = "train", "zero_cost"
-EVALUATORS = (TRAIN, ZERO_COST)
+TRAIN, ZERO_COST, SUPERNET = "train", "zero_cost", "supernet"
+EVALUATORS = (TRAIN, ZERO_COST, SUPERNET)
 PROXIES = ("naswot", "synflow", "logsynflow", "params", "macs")
 PROXY_SCORE = "proxy_score"  # the metric of a zero-cost evaluation that takes the place of val_accuracy
 MAX_PROXY_POOL = 100_000
@@ -79,7 +79,9 @@ class SearchConfig:
       num_workers: how many trials are evaluated at once, each in a process of its own; 1 is this process itself.
       past_logs: trial logs (trials.jsonl) of earlier searches over the same space on other data, for the strategies
         "transfer" and "ranking_ensemble".
-      evaluator: "train", or "zero_cost": the objective is then the value of `proxy` for the untrained network.
+      evaluator: "train"; "supernet": a candidate is judged by its part of weights that all of them share, and that
+        were trained before (config.supernet); or "zero_cost": the objective is then the value of `proxy` for the
+        untrained network.
       proxy: a zero-cost proxy (search.zero_cost).
       warm_start: how many of the first trials are the best by `proxy` of `proxy_pool` random networks.
       recipe: compression recipes to search together with the networks, a text with alternatives
@@ -175,10 +177,11 @@ class SearchConfig:
         if self.warm_start and self.oracle in KERAS_TUNER_ORACLES:
             legal = f"0 with config.search.oracle = {self.oracle!r}, which cannot be told what to suggest first"
             raise bad_value("config.search.warm_start", self.warm_start, legal)
+        why = f"with config.search.evaluator = {self.evaluator!r}"
         if self.evaluator == ZERO_COST:
-            why = f"with config.search.evaluator = {ZERO_COST!r}"
             in_choices(f"config.search.cost {why}", self.cost, ("macs",))
             in_choices(f"config.search.objective {why}", self.objective, ("accuracy",))
+        if self.evaluator != TRAIN:  # nothing is trained for more or fewer epochs
             in_choices(f"config.search.oracle {why}", self.oracle, tuple(sorted(set(ORACLES) - {"hyperband"})))
 
     def _check_latency(self) -> None:

@@ -1,4 +1,4 @@
-"""The only training loop: every network of the project is trained, distilled and fine-tuned here.
+"""The training loop: every network is trained, distilled and fine-tuned here. (Shared weights: search.supernet.train.)
 
 A training is a pure function of (model, images, settings, seed). After each epoch it writes a checkpoint, so that a
 killed training goes on at the last whole epoch and ends with the same weights as an undisturbed one.

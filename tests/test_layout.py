@@ -35,6 +35,11 @@ NO_TENSORFLOW = (
     "search/sampling.py",
     "search/scaling.py",
     "search/spaces/*.py",
+    "search/supernet/layout.py",
+    "search/supernet/methods.py",
+    "search/supernet/phases.py",
+    "search/supernet/places.py",
+    "search/supernet/specialize.py",
     "search/trials.py",
     "compress/patterns.py",
     "compress/recipe.py",
@@ -44,11 +49,15 @@ NO_TENSORFLOW = (
     "pipeline/data.py",
     "pipeline/datasets/*.py",
     "pipeline/describe.py",
+    "pipeline/extract.py",
+    "pipeline/found.py",
+    "pipeline/images.py",
     "pipeline/main.py",
-    "pipeline/plan.py",
+    "pipeline/plan*.py",
     "pipeline/report*.py",
     "pipeline/runner.py",
     "pipeline/status.py",
+    "pipeline/supernet_record.py",
 )
 KERAS_ENV = "core/keras_env.py"  # the exception in core: it imports TensorFlow for everybody
 # Libraries that bring TensorFlow with them, and the files that may import them.

@@ -5,6 +5,7 @@ COMMANDS = {
     "status": "pipeline.commands.status:run",
     "describe": "pipeline.commands.describe:run",
     "scale": "pipeline.commands.scale:run",
+    "extract": "pipeline.commands.extract:run",
     "devices": "pipeline.commands.devices:run",
     "benchmark": "pipeline.commands.benchmark:run",
     "compare": "pipeline.commands.compare:run",

@@ -3,7 +3,10 @@
 STAGES = {
     "data": "pipeline.stages.data:run",
     "teacher": "pipeline.stages.teacher:run",
+    "supernet": "pipeline.stages.supernet:run",
     "search": "pipeline.stages.search:run",
+    "extract": "pipeline.stages.extract:run",
+    "images": "pipeline.stages.images:run",
     "own_model": "pipeline.stages.own_model:run",
     "float": "pipeline.stages.float_model:run",
     "pass": "pipeline.stages.compression_pass:run",

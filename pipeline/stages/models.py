@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.keras_env import keras
+
 from compress.distill import distillation_supervision
 from compress.distill_config import DistillConfig
 from compress.storage import load_model
@@ -35,7 +37,7 @@ def supervision(
     source = "float" if fine_tuning and config.teacher == "self" else "teacher"
     if source == "teacher" and "teacher" not in context.inputs:
         return labels_supervision(data.num_classes, label_smoothing)
-    teacher = load_model(context.input(source) / "model")
+    teacher = _for_images_of(data.resolution, load_model(context.input(source) / "model"))
     teacher.trainable = False
     return distillation_supervision(
         teacher,
@@ -46,3 +48,12 @@ def supervision(
         features=config.features,
         feature_weight=config.feature_weight,
     )
+
+
+def _for_images_of(side: int, teacher: keras.Model) -> keras.Model:
+    """The teacher for images of `side` pixels: it resizes them if it was made for others."""
+    own = teacher.input_shape[1]
+    if own in (None, side):
+        return teacher
+    images = keras.Input((side, side, teacher.input_shape[3]))
+    return keras.Model(images, teacher(keras.layers.Resizing(own, own)(images)))

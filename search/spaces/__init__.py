@@ -15,6 +15,8 @@ SPACES = {
     "nasbench201": "search.spaces.nasbench:nasbench201",
     "nasbench_macro": "search.spaces.nasbench:nasbench_macro",
     "ofa_mbv3": "search.spaces.mobilenet_v3:ofa_mbv3",
+    "ofa_small": "search.spaces.mobilenet_v2:ofa_small",
     "proxyless": "search.spaces.proxyless:proxyless",
+    "proxyless_small": "search.spaces.proxyless:proxyless_small",
     "shufflenet_v2": "search.spaces.shufflenet:shufflenet_v2",
 }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from search.arch import ArchSpec, StageSpec
+from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.networks.mobilenet_v2 import MOBILENET_V2_STAGES
 from search.space import SearchSpace
 from search.spaces.parts import choose, depths_around, searched_stage
+
+# Of `ofa_small`: output channels and stride of the searched stages.
+OFA_SMALL_STAGES = ((24, 1), (40, 2), (64, 2))
+OFA_SMALL_DEPTHS = (1, 2, 3)
 
 
 def mobilenet_v2(resolution: int | OneOf, num_classes: int) -> SearchSpace:
@@ -56,6 +60,23 @@ def mobilenet_v2_small_xnnpack(resolution: int | OneOf, num_classes: int) -> Sea
     base = mobilenet_v2_small(resolution, num_classes).template
     stages = tuple(_with_kernel_sizes(index, stage, (3, 5)) for index, stage in enumerate(base.stages))
     return SearchSpace("mobilenet_v2_small_xnnpack", dataclasses.replace(base, stages=stages, form="xnnpack"))
+
+
+def ofa_small(resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """Once-for-All (Cai et al. 2020, arXiv:1908.09791) for images of 24 to 64 pixels, on V2 blocks: depth 1 to 3 of
+    three stages; kernel size 3, 5 or 7 and expand ratio 2, 3 or 4 of each block.
+
+    Made for weights that are shared: no skip is searched, since a block with an addition and one without need other
+    weights.
+    """
+    stages = [StageSpec((BlockSpec(expand_ratio=1, out_channels=16),), 1)]
+    for channels, stride in OFA_SMALL_STAGES:
+        blocks = [
+            BlockSpec("ir", OneOf((3, 5, 7)), stride if index == 0 else 1, OneOf((2, 3, 4)), channels)
+            for index in range(max(OFA_SMALL_DEPTHS))
+        ]
+        stages.append(StageSpec(tuple(blocks), OneOf(OFA_SMALL_DEPTHS)))
+    return SearchSpace("ofa_small", ArchSpec(16, tuple(stages), 160, 1.0, resolution, num_classes))
 
 
 def _channels_around(channels: int) -> tuple[int, ...]:

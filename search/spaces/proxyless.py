@@ -18,6 +18,7 @@ PROXYLESS_STAGES: tuple[StageRow, ...] = (
     (192, 4, 2),
     (320, 1, 1),
 )
+PROXYLESS_SMALL_STAGES: tuple[StageRow, ...] = ((16, 3, 1), (32, 3, 2), (64, 3, 2))
 
 
 def proxyless(resolution: int | OneOf, num_classes: int) -> SearchSpace:
@@ -25,6 +26,13 @@ def proxyless(resolution: int | OneOf, num_classes: int) -> SearchSpace:
     first = BlockSpec("ir", expand_ratio=1, out_channels=16)
     stages = (StageSpec((first,), 1), *layerwise_stages(PROXYLESS_STAGES, _candidates))
     return SearchSpace("proxyless", ArchSpec(32, stages, 1280, 1.0, resolution, num_classes))
+
+
+def proxyless_small(resolution: int | OneOf, num_classes: int) -> SearchSpace:
+    """The same candidates for images of 24 to 64 pixels: nine layers, of which the stages' first stay."""
+    first = BlockSpec("ir", expand_ratio=1, out_channels=8)
+    stages = (StageSpec((first,), 1), *layerwise_stages(PROXYLESS_SMALL_STAGES, _candidates))
+    return SearchSpace("proxyless_small", ArchSpec(16, stages, 160, 1.0, resolution, num_classes))
 
 
 def _candidates(channels: int, stride: int, is_first: bool) -> list[BlockSpec]:

@@ -10,12 +10,13 @@ from core.errors import UsageError
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.cost import cost
+from search.latency.configured import check_latency_table, table_latency
 from search.latency.features import operators_of, size_of
 from search.latency.reachable import distinct_blocks
 from search.latency.table import BlockLatency, LatencyTable, write_latency_table
 from search.named import space
 from search.oracles import ORACLES
-from search.oracles.budget import SpecBudget, check_latency_table, spec_budget, table_latency
+from search.oracles.budget import SpecBudget, spec_budget
 from search.oracles.strategy import DRAWS, Strategy
 from search.settings import SearchConfig
 from search.space import SearchSpace

@@ -27,7 +27,7 @@ from search.spaces.mobilenet_v3 import OFA_RESOLUTIONS
 
 SMALL = (
     *("mixed_small", "mobilenet_v2_small", "mobilenet_v2_small_se", "mobilenet_v2_small_xnnpack"),
-    *("nasbench201", "nasbench_macro"),
+    *("nasbench201", "nasbench_macro", "ofa_small", "proxyless_small"),
 )
 
 # The number of genotypes where somebody published it, or gives a formula.

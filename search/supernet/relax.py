@@ -1,0 +1,320 @@
+"""Differentiable search: what DARTS and ProxylessNAS have in common.
+
+Weights and architecture are trained in turns, each on its own half of the training images, as both papers do: an
+architecture that fitted the images of its weights would be rewarded for memory. A search is a pure function of
+(network, images, settings, seed), and goes on after a kill at the last whole epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.keras_env import tf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import CandidateError, UsageError, bad_value
+from core.progress import Reporter, SilentReporter
+from search.dataset import ImageData, ImageSet
+from search.grammar import to_text
+from search.inputs import steps_per_epoch, training_batches
+from search.latency.table import LatencyTable
+from search.space import Genotype
+from search.supernet.expected_latency import expected_latency
+from search.supernet.mixed import MixedNetwork
+from search.supernet.phases import learning_rate
+from search.supernet.settings import SupernetConfig
+from search.supernet.shared import save_arrays
+
+FIRST_WEIGHT = 0.1  # of the latency where a target adjusts it and none is given
+# The logarithm of the latency's weight is moved by INTEGRAL times the excess over the target, as a fraction of it, in a
+# whole search (a tenth too much raises the weight by exp(6) = 400), and stands above that by PROPORTIONAL times the
+# excess of the moment, without which weight and architecture would swing.
+INTEGRAL, PROPORTIONAL = 60.0, 5.0
+HIGHEST_EXCESS = 0.5
+WEIGHT_RANGE = (1e-4, 1e4)
+HALVES_STREAM = 7  # of random numbers, apart from the batches'
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch of a search was like.
+
+    Attributes:
+      loss: mean training loss of the weights.
+      certainty: mean probability of the likeliest candidate of each place at the end.
+      latency_weight: at the end.
+      held_out_loss: mean loss of the architecture's batches without the latency; None while it is not trained yet.
+      expected_latency_us: at the end; None without a latency table.
+    """
+
+    loss: float
+    certainty: float
+    latency_weight: float
+    held_out_loss: float | None
+    expected_latency_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a differentiable search has found.
+
+    Attributes:
+      genotype: the likeliest candidate of each place.
+      arch_text: its network (search.grammar).
+      probabilities: of the candidates of each place.
+      mixture_accuracy: validation accuracy (0..1) of the mixture of all candidates, batch norm recalibrated.
+      accuracy: of the genotype's network with the weights it has in the mixture, batch norm recalibrated.
+      expected_latency_us, latency_us: of the probabilities, and of the genotype's network; None without a table.
+      latency_weight: at the end of the search.
+      history: its epochs.
+    """
+
+    genotype: Genotype
+    arch_text: str
+    probabilities: tuple[tuple[float, ...], ...]
+    mixture_accuracy: float
+    accuracy: float
+    expected_latency_us: float | None
+    latency_us: float | None
+    latency_weight: float
+    history: tuple[Epoch, ...]
+
+    @property
+    def gap(self) -> float:
+        """The accuracy that the choice of one candidate at each place costs."""
+        return self.mixture_accuracy - self.accuracy
+
+
+class LatencyTerm:
+    """The expected latency in the loss: `weight` times its ratio to the target (to the mean network's without one).
+
+    With a target the weight rises while the likeliest network's latency is above it, and falls while it is below. That
+    network is what the search will give; while the probabilities are not sharp the expectation may be far from it, as
+    the many candidates that will not be taken count there too.
+    """
+
+    def __init__(self, network: MixedNetwork, config: SupernetConfig, table: LatencyTable | None) -> None:
+        """Raises UsageError if a setting needs a table and there is none, or it lacks blocks of the space."""
+        target_us = config.target_latency_us
+        if table is None and (config.latency_weight or target_us):
+            where, value = "latency_weight", config.latency_weight
+            if target_us:
+                where, value = "target_latency_us", target_us
+            raise bad_value(f"config.supernet.{where}", value, "0 or None without a latency table of the space")
+        self.expected = None if table is None else expected_latency(network.space, table)
+        self._target_us = target_us
+        known = self.expected
+        reference_us = target_us or (known.mean_us if known else 1.0)
+        self._base = tf.constant((known.base_us if known else 0.0) / reference_us, tf.float32)
+        shares = known.candidates_us / reference_us if known else np.zeros(network.legal.shape)
+        self.shares = tf.constant(shares, tf.float32)
+        self.weight = tf.Variable(float(config.latency_weight or (FIRST_WEIGHT if target_us else 0.0)))
+        self._level = tf.Variable(self.weight)  # the weight without the excess of the moment
+
+    def ratio(self, probabilities: tf.Tensor) -> tf.Tensor:
+        """Expected latency over the reference."""
+        return self._base + tf.reduce_sum(probabilities * self.shares)
+
+    def adjust(self, probabilities: NDArray[np.float32], steps: int) -> None:
+        """Moves the weight by one of the search's `steps`, if there is a target."""
+        if self._target_us is None or self.expected is None:
+            return
+        excess = min(self.expected.of_likeliest(probabilities) / self._target_us - 1, HIGHEST_EXCESS)
+        level = float(self._level) * math.exp(INTEGRAL * excess / steps)
+        self._level.assign(np.clip(level, *WEIGHT_RANGE))
+        self.weight.assign(np.clip(level * math.exp(PROPORTIONAL * excess), *WEIGHT_RANGE))
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """The state, by name."""
+        return {"latency_weight": self.weight, "latency_level": self._level}
+
+
+class Steps(Protocol):
+    """The two kinds of training steps of a method, as tf.functions that are traced once each.
+
+    Batches are float32 images [b, R, R, 3] and int32 labels [b]; `key` [2] seeds what is drawn. Both return the loss.
+    """
+
+    latency: LatencyTerm
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Everything but the network's own variables that a checkpoint must hold."""
+
+    def weights_step(self, batch: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Trains the weights."""
+
+    def architecture_step(self, batch: Any, held_out: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Trains the architecture on `held_out`; `batch` and `rate` are those of the weights' next step."""
+
+
+def run_search(
+    steps: Steps,
+    network: MixedNetwork,
+    data: ImageData,
+    config: SupernetConfig,
+    *,
+    seed: int,
+    checkpoint: Path,
+    reporter: Reporter | None = None,
+) -> Found:
+    """Trains for `config.epochs`, the architecture after `config.warmup_share` of them, and judges what was found.
+
+    Raises CandidateError if a loss is not finite, UsageError for data that do not fit the space.
+    """
+    reporter = reporter or SilentReporter()
+    halves = _halves(_training_images(network, data, config), seed)
+    count = steps_per_epoch(halves[0], config.batch_size)
+    history = _restore(steps, network, checkpoint)
+    remaining = (config.epochs - len(history)) * count
+    first = len(history) * count
+    sources = [_batches(half, data, config, seed, first, remaining) for half in halves]
+    batches = zip(*sources, strict=True)
+    with reporter.task(config.method, remaining) as task:
+        while len(history) < config.epochs:
+            losses = []
+            for step in range(len(history) * count, (len(history) + 1) * count):
+                losses.append(_turn(steps, network, config, next(batches), step, count, seed))
+                task.advance(1, _note(history))
+            history = (*history, _epoch(steps, network, np.array(losses)))
+            _save(steps, network, checkpoint, history)
+    return _judged(steps, network, data, config, history)
+
+
+def smoothed_loss(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Mean cross-entropy of int labels [b], of which `smoothing` is spread over all classes."""
+    classes = logits.shape[1]
+    targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+
+
+def gradients(tape: tf.GradientTape, loss: tf.Tensor, of: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The gradients of a loss; 0 in what it does not depend on, such as the row of a place without weights."""
+    found: list[tf.Tensor] = tape.gradient(loss, list(of), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return found
+
+
+def _turn(
+    steps: Steps, network: MixedNetwork, config: SupernetConfig, batches: Any, step: int, epoch_steps: int, seed: int
+) -> tuple[float, float]:
+    """One step of the architecture, if it is its time, and one of the weights: the losses of both."""
+    batch, held_out = batches
+    total, first = config.epochs * epoch_steps, int(config.warmup_share * config.epochs) * epoch_steps
+    rate = tf.constant(learning_rate(config.learning_rate, step, total), tf.float32)
+    key = tf.constant([seed, step], tf.int64)
+    held_out_loss = math.nan
+    if step >= first:
+        held_out_loss = float(steps.architecture_step(batch, held_out, rate, key))
+        steps.latency.adjust(network.probabilities().numpy(), total - first)
+    return float(steps.weights_step(batch, rate, key)), held_out_loss
+
+
+def _training_images(network: MixedNetwork, data: ImageData, config: SupernetConfig) -> ImageSet:
+    template = network.space.template
+    found, needed = (data.resolution, data.num_classes), (template.resolution, template.num_classes)
+    if found != needed:
+        names = "images of {} pixels in {} classes"
+        raise UsageError(
+            f"data {data.name}: {names.format(*found)}; space {network.space.name} has {names.format(*needed)}"
+        )
+    images = data.train.first(config.train_images)
+    if len(images) < 2:
+        raise UsageError(f"data {data.name}: {len(images)} training images; expected at least 2, for two halves")
+    return images
+
+
+def _halves(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+    """The images of the weights and those of the architecture."""
+    order = np.random.default_rng((seed, HALVES_STREAM)).permutation(images.rows)
+    middle = len(order) // 2
+    weights, architecture = (
+        dataclasses.replace(images, rows=rows) for rows in (order[:middle], order[middle : 2 * middle])
+    )
+    return weights, architecture
+
+
+def _batches(
+    images: ImageSet, data: ImageData, config: SupernetConfig, seed: int, first: int, count: int
+) -> tf.data.Dataset:
+    return training_batches(
+        images, batch_size=config.batch_size, seed=seed, augment=data.augment, first_step=first, num_steps=count
+    )
+
+
+def _note(history: tuple[Epoch, ...]) -> str:
+    if not history:
+        return ""
+    last = history[-1]
+    latency = "" if last.expected_latency_us is None else f", expected {last.expected_latency_us:.0f} us"
+    return f"loss {last.loss:.3f}, certainty {100 * last.certainty:.0f} %{latency}"
+
+
+def _epoch(steps: Steps, network: MixedNetwork, losses: NDArray[np.float64]) -> Epoch:
+    loss, held_out_loss = losses.mean(axis=0).tolist()
+    probabilities = network.probabilities().numpy()
+    if not math.isfinite(loss) or not np.isfinite(probabilities).all():
+        raise CandidateError(f"diverged: the loss of the mixture's weights is {loss}")
+    expected = steps.latency.expected
+    return Epoch(
+        loss,
+        float(probabilities.max(axis=1).mean()),
+        float(steps.latency.weight),
+        None if math.isnan(held_out_loss) else held_out_loss,
+        None if expected is None else expected.of(probabilities),
+    )
+
+
+def _variables(steps: Steps, network: MixedNetwork) -> dict[str, tf.Variable]:
+    return {**network.variables(), **steps.variables(), **steps.latency.variables()}
+
+
+def _save(steps: Steps, network: MixedNetwork, path: Path, history: tuple[Epoch, ...]) -> None:
+    arrays = {name: variable.numpy() for name, variable in _variables(steps, network).items()}
+    save_arrays(path, {**arrays, "history": np.array([dataclasses.astuple(epoch) for epoch in history], np.float64)})
+
+
+def _restore(steps: Steps, network: MixedNetwork, path: Path) -> tuple[Epoch, ...]:
+    if not path.exists():
+        return ()
+    with np.load(path, allow_pickle=False) as arrays:
+        for name, variable in _variables(steps, network).items():
+            variable.assign(arrays[name])
+        return tuple(
+            Epoch(*row[:3], *(None if math.isnan(v) else v for v in row[3:])) for row in arrays["history"].tolist()
+        )
+
+
+def _judged(
+    steps: Steps, network: MixedNetwork, data: ImageData, config: SupernetConfig, history: tuple[Epoch, ...]
+) -> Found:
+    images, val = data.train.first(config.recalibration_images), data.val.first(config.val_images)
+    genotype = network.discretized()
+    network.recalibrate_mixture(images)
+    mixture_accuracy = _accuracy(network.mixture_logits(val), val)
+    network.recalibrate_path(genotype, images)
+    accuracy = _accuracy(network.path_logits(genotype, val), val)
+    probabilities = network.probabilities().numpy()
+    expected = steps.latency.expected
+    return Found(
+        genotype,
+        to_text(network.space.decode(genotype)),
+        tuple(tuple(row[legal].tolist()) for row, legal in zip(probabilities, network.legal, strict=True)),
+        mixture_accuracy,
+        accuracy,
+        None if expected is None else expected.of(probabilities),
+        None if expected is None else expected.of_likeliest(probabilities),
+        float(steps.latency.weight),
+        history,
+    )
+
+
+def _accuracy(logits: NDArray[np.float32], images: ImageSet) -> float:
+    if not np.isfinite(logits).all():
+        raise CandidateError("diverged: the outputs of the mixture are not finite")
+    return float(np.mean(np.argmax(logits, axis=1) == images.labels))
