@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config = default_config()
     config.data.name = "fashion_mnist"
     config.search.evaluator = "supernet"
+    config.search.space = "ofa_small"
     config.search.oracle = "regularized_evolution"
     config.search.max_trials = 100
     config.search.objective = "mnasnet_hard"

@@ -11,9 +11,9 @@ from core.keras_env import tf
 from core.progress import Reporter
 from search.dataset import ImageData
 from search.latency.table import LatencyTable
+from search.supernet.latency_term import LatencyTerm
 from search.supernet.mixed import MixedNetwork
-from search.supernet.mixture_adam import ArchitectureAdam, RowAdamW
-from search.supernet.relax import Found, LatencyTerm, gradients, run_search, smoothed_loss
+from search.supernet.relax import Found, Steps, gradients, run_search, smoothed_loss
 from search.supernet.settings import SupernetConfig
 
 BETA_1 = 0.5  # of the architecture's Adam, and its weight decay: the paper's section 3.1
@@ -45,21 +45,10 @@ def train_darts(
     return run_search(steps, network, data, config, seed=seed, checkpoint=checkpoint, reporter=reporter)
 
 
-class DartsSteps:
-    """search.supernet.relax.Steps of DARTS."""
+class DartsSteps(Steps):
+    """The steps of DARTS."""
 
-    def __init__(self, network: MixedNetwork, config: SupernetConfig, latency: LatencyTerm) -> None:
-        self.latency = latency
-        self.traces = 0
-        self._network, self._config = network, config
-        self._optimizer = RowAdamW(network.weights, config.weight_decay)
-        self._architecture = ArchitectureAdam(network.alpha, BETA_1)
-        self.weights_step = tf.function(self._weights_step, autograph=False)
-        self.architecture_step = tf.function(self._architecture_step, autograph=False)
-
-    def variables(self) -> dict[str, tf.Variable]:
-        """The states of both optimizers."""
-        return {**self._optimizer.variables(), **self._architecture.variables()}
+    beta_1 = BETA_1
 
     def architecture_gradient(self, batch: Any, held_out: Any, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Gradient of the held-out loss and the latency in the logits [searched places, candidates]; and that loss."""

@@ -10,9 +10,9 @@ from core.keras_env import tf
 from core.progress import Reporter
 from search.dataset import ImageData
 from search.latency.table import LatencyTable
+from search.supernet.latency_term import LatencyTerm
 from search.supernet.mixed import NEVER, MixedNetwork
-from search.supernet.mixture_adam import ArchitectureAdam, RowAdamW
-from search.supernet.relax import Found, LatencyTerm, gradients, run_search, smoothed_loss
+from search.supernet.relax import Found, Steps, gradients, run_search, smoothed_loss
 from search.supernet.settings import SupernetConfig
 
 # Of the architecture's Adam. Each step moves the two candidates that were drawn; a first moment would hold gradients
@@ -33,7 +33,7 @@ def train_proxyless(
 ) -> Found:
     """Searches with one path in memory for the weights, and two candidates at each place for the architecture.
 
-    With `config.target_latency_us` the weight of the expected latency is adjusted until the expectation meets it.
+    With `config.target_latency_us` the weight of the expected latency is adjusted until the likeliest network meets it.
 
     Args:
       checkpoint: a file to write after each epoch; if it exists the search goes on from it.
@@ -45,21 +45,10 @@ def train_proxyless(
     return run_search(steps, network, data, config, seed=seed, checkpoint=checkpoint, reporter=reporter)
 
 
-class ProxylessSteps:
-    """search.supernet.relax.Steps of ProxylessNAS."""
+class ProxylessSteps(Steps):
+    """The steps of ProxylessNAS."""
 
-    def __init__(self, network: MixedNetwork, config: SupernetConfig, latency: LatencyTerm) -> None:
-        self.latency = latency
-        self.traces = 0
-        self._network, self._config = network, config
-        self._optimizer = RowAdamW(network.weights, config.weight_decay)
-        self._architecture = ArchitectureAdam(network.alpha, BETA_1)
-        self.weights_step = tf.function(self._weights_step, autograph=False)
-        self.architecture_step = tf.function(self._architecture_step, autograph=False)
-
-    def variables(self) -> dict[str, tf.Variable]:
-        """The states of both optimizers."""
-        return {**self._optimizer.variables(), **self._architecture.variables()}
+    beta_1 = BETA_1
 
     def path(self, key: tf.Tensor) -> tf.Tensor:
         """A candidate for each searched place, drawn by the mixture's weights; int32."""

@@ -7,38 +7,32 @@ architecture that fitted the images of its weights would be rewarded for memory.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from core.keras_env import tf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import CandidateError, UsageError, bad_value
+from core.errors import CandidateError, UsageError
 from core.progress import Reporter, SilentReporter
 from search.dataset import ImageData, ImageSet
 from search.grammar import to_text
 from search.inputs import steps_per_epoch, training_batches
-from search.latency.table import LatencyTable
 from search.space import Genotype
-from search.supernet.expected_latency import expected_latency
+from search.supernet.latency_term import LatencyTerm
 from search.supernet.mixed import MixedNetwork
+from search.supernet.mixture_adam import ArchitectureAdam, RowAdamW
 from search.supernet.phases import learning_rate
 from search.supernet.settings import SupernetConfig
 from search.supernet.shared import save_arrays
 
-FIRST_WEIGHT = 0.1  # of the latency where a target adjusts it and none is given
-# The logarithm of the latency's weight is moved by INTEGRAL times the excess over the target, as a fraction of it, in a
-# whole search (a tenth too much raises the weight by exp(6) = 400), and stands above that by PROPORTIONAL times the
-# excess of the moment, without which weight and architecture would swing.
-INTEGRAL, PROPORTIONAL = 60.0, 5.0
-HIGHEST_EXCESS = 0.5
-WEIGHT_RANGE = (1e-4, 1e4)
 HALVES_STREAM = 7  # of random numbers, apart from the batches'
 
 
@@ -92,66 +86,35 @@ class Found:
         return self.mixture_accuracy - self.accuracy
 
 
-class LatencyTerm:
-    """The expected latency in the loss: `weight` times its ratio to the target (to the mean network's without one).
-
-    With a target the weight rises while the likeliest network's latency is above it, and falls while it is below. That
-    network is what the search will give; while the probabilities are not sharp the expectation may be far from it, as
-    the many candidates that will not be taken count there too.
-    """
-
-    def __init__(self, network: MixedNetwork, config: SupernetConfig, table: LatencyTable | None) -> None:
-        """Raises UsageError if a setting needs a table and there is none, or it lacks blocks of the space."""
-        target_us = config.target_latency_us
-        if table is None and (config.latency_weight or target_us):
-            where, value = "latency_weight", config.latency_weight
-            if target_us:
-                where, value = "target_latency_us", target_us
-            raise bad_value(f"config.supernet.{where}", value, "0 or None without a latency table of the space")
-        self.expected = None if table is None else expected_latency(network.space, table)
-        self._target_us = target_us
-        known = self.expected
-        reference_us = target_us or (known.mean_us if known else 1.0)
-        self._base = tf.constant((known.base_us if known else 0.0) / reference_us, tf.float32)
-        shares = known.candidates_us / reference_us if known else np.zeros(network.legal.shape)
-        self.shares = tf.constant(shares, tf.float32)
-        self.weight = tf.Variable(float(config.latency_weight or (FIRST_WEIGHT if target_us else 0.0)))
-        self._level = tf.Variable(self.weight)  # the weight without the excess of the moment
-
-    def ratio(self, probabilities: tf.Tensor) -> tf.Tensor:
-        """Expected latency over the reference."""
-        return self._base + tf.reduce_sum(probabilities * self.shares)
-
-    def adjust(self, probabilities: NDArray[np.float32], steps: int) -> None:
-        """Moves the weight by one of the search's `steps`, if there is a target."""
-        if self._target_us is None or self.expected is None:
-            return
-        excess = min(self.expected.of_likeliest(probabilities) / self._target_us - 1, HIGHEST_EXCESS)
-        level = float(self._level) * math.exp(INTEGRAL * excess / steps)
-        self._level.assign(np.clip(level, *WEIGHT_RANGE))
-        self.weight.assign(np.clip(level * math.exp(PROPORTIONAL * excess), *WEIGHT_RANGE))
-
-    def variables(self) -> dict[str, tf.Variable]:
-        """The state, by name."""
-        return {"latency_weight": self.weight, "latency_level": self._level}
-
-
-class Steps(Protocol):
-    """The two kinds of training steps of a method, as tf.functions that are traced once each.
+class Steps(abc.ABC):
+    """The two kinds of training steps of a method; `weights_step` and `architecture_step` are traced once each.
 
     Batches are float32 images [b, R, R, 3] and int32 labels [b]; `key` [2] seeds what is drawn. Both return the loss.
     """
 
-    latency: LatencyTerm
+    beta_1: float
+    """The decay of the first moment in the architecture's Adam."""
+
+    def __init__(self, network: MixedNetwork, config: SupernetConfig, latency: LatencyTerm) -> None:
+        self.latency = latency
+        self.traces = 0
+        self._network, self._config = network, config
+        self._optimizer = RowAdamW(network.weights, config.weight_decay)
+        self._architecture = ArchitectureAdam(network.alpha, self.beta_1)
+        self.weights_step = tf.function(self._weights_step, autograph=False)
+        self.architecture_step = tf.function(self._architecture_step, autograph=False)
 
     def variables(self) -> dict[str, tf.Variable]:
-        """Everything but the network's own variables that a checkpoint must hold."""
+        """The states of both optimizers and of the latency's weight: with the network's own all of a checkpoint."""
+        return {**self._optimizer.variables(), **self._architecture.variables(), **self.latency.variables()}
 
-    def weights_step(self, batch: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """Trains the weights."""
+    @abc.abstractmethod
+    def _weights_step(self, batch: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Graph: trains the weights."""
 
-    def architecture_step(self, batch: Any, held_out: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """Trains the architecture on `held_out`; `batch` and `rate` are those of the weights' next step."""
+    @abc.abstractmethod
+    def _architecture_step(self, batch: Any, held_out: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Graph: trains the architecture on `held_out`; `batch` and `rate` are those of the weights' next step."""
 
 
 def run_search(
@@ -271,7 +234,7 @@ def _epoch(steps: Steps, network: MixedNetwork, losses: NDArray[np.float64]) -> 
 
 
 def _variables(steps: Steps, network: MixedNetwork) -> dict[str, tf.Variable]:
-    return {**network.variables(), **steps.variables(), **steps.latency.variables()}
+    return {**network.variables(), **steps.variables()}
 
 
 def _save(steps: Steps, network: MixedNetwork, path: Path, history: tuple[Epoch, ...]) -> None:

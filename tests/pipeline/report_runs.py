@@ -187,6 +187,7 @@ EDGES = {
         artifacts=(*MODELS[:-1], with_layers(MODELS[-1], max_unique_values=None, float_error=None))
     ),
     "a predicted latency": run(artifacts=(*MODELS[:-1], replace(MODELS[-1], predicted_us=(80.4, 40.2)))),
+    "a latency table": with_config(run(), "search", latency_table="table.json"),
     "own model": with_config(
         run(trials=(), winners=(0,), teacher=None, seconds={"data": 1.0, "w0.float": 2.0}), "model", file="mine.keras"
     ),

@@ -161,6 +161,7 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
 
 
 SAYS = {
+    "a latency table": "A trial's latency is that which the latency table predicts; a released model's latency",
     "a predicted latency": "1.45M 33.7k predicted 80.4 µs → 40.2 µs",
     "mixed precision": "Operators in float32: 1 of 2",
     "sparse kernels": "Kernels stored sparse: 120 kB against 200 kB",

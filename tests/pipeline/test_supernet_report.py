@@ -45,6 +45,13 @@ def test_the_section_tells_method_effort_and_accuracies() -> None:
         assert part in text, text
 
 
+def test_the_plot_s_caption_tells_that_trials_were_not_trained() -> None:
+    page = render(SHARED, CREATED)
+    assert "and no training of its own; the released models come from the winner trained further" in page
+    assert "A trial is trained for" not in page
+    assert "A trial is trained for" in render(run(), CREATED)
+
+
 def test_a_method_without_ends_tells_its_figures() -> None:
     record = replace(RECORD, judged={}, facts={"gap of the discretization": "3.20 points"})
     text = words(replace(SHARED, supernet=SupernetReport(record, 18, (Inherited(0.88, 0.88, 0),))))

@@ -17,9 +17,10 @@ import pytest
 from core.errors import CandidateError, UsageError
 from search.supernet import relax
 from search.supernet.darts import DartsSteps, train_darts
+from search.supernet.latency_term import LatencyTerm
 from search.supernet.mixed import MixedNetwork
 from search.supernet.proxyless import ProxylessSteps, train_proxyless
-from search.supernet.relax import Found, LatencyTerm
+from search.supernet.relax import Found
 from search.supernet.settings import SupernetConfig
 from tests.search.supernet.planted import planted_data, planted_space, planted_table
 
