@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from sklearn.neural_network import MLPRegressor  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from core.checks import in_range
 from core.errors import CandidateError, bad_value
@@ -175,7 +176,8 @@ class _Ensemble:
             )
             for member in range(MEMBERS)
         ]
-        with warnings.catch_warnings():
+        # On matrices so small a second BLAS thread costs more than it computes: five times as much on a busy machine.
+        with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the penalty, not the end of the descent, is decisive
             for member in self._members:
                 member.fit(self._standardized(features), (targets - self._mean) / self._deviation)
