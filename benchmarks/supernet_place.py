@@ -186,6 +186,10 @@ class Place:
         seconds = {record["epoch"]: record["seconds"] for record in log.read()}  # the last of a repeated epoch
         return network, sum(seconds.values())
 
+    def training_traces(self, name: str) -> int:
+        """How often the functions of a supernet's training were traced, at most, in one process."""
+        return max(int(record["traces"]) for record in AppendLog(self.folder / f"{name}.jsonl").read())
+
     def table(self, name: str) -> LatencyTable:
         """The latency table of a space on this computer: full-integer, one thread."""
         path = self.folder / f"table_{name}.json"

@@ -15,7 +15,6 @@ from search.arch import ArchSpec
 from search.settings import SearchConfig
 from search.supernet.accuracy_predictor import spread_genotypes
 from search.supernet.evaluator import SupernetEvaluator
-from search.supernet.network import ElasticNetwork
 
 SUPERNET = "ranked"
 TIMED = (1 / 8, 3 / 8, 1 / 2, 5 / 8, 7 / 8)  # the networks whose times are compared, by their rank in MACs
@@ -52,7 +51,7 @@ def speed(place: Place) -> list[Rows]:
         f"judge it) or training it alone ({scale.proxy_epochs} epochs of {scale.proxy_images:,} images)"
     )
     times = Rows(title, ("MACs, M", "evaluation, s", "training, s", "ratio"), tuple(rows))
-    return [times, _per_hour(training_s + tracing_s, *mean_s, network)]
+    return [times, _per_hour(training_s + tracing_s, *mean_s, (place.training_traces(SUPERNET), network.traces))]
 
 
 def _pair(place: Place, judge: SupernetEvaluator, arch: ArchSpec) -> tuple[ArchSpec, float, float]:
@@ -68,15 +67,19 @@ def _pair(place: Place, judge: SupernetEvaluator, arch: ArchSpec) -> tuple[ArchS
     )
 
 
-def _per_hour(first_s: float, evaluate_s: float, alone_s: float, network: ElasticNetwork) -> Rows:
-    """Candidates that each way has judged after some hours, the supernet's training counted."""
+def _per_hour(first_s: float, evaluate_s: float, alone_s: float, traces: tuple[int, int]) -> Rows:
+    """Candidates that each way has judged after some hours, the supernet's training counted.
+
+    `traces`: of the training's functions, and of those that evaluate.
+    """
     rows = []
     for hours in (1.0, 4.0):
         shared, alone = max(0.0, 3600 * hours - first_s) / evaluate_s, 3600 * hours / alone_s
         rows.append((f"{hours:g}", f"{shared:,.0f}", f"{alone:,.0f}", f"{shared / alone:.0f}x"))
     rows.append(("goal", "", "", f"at least {LEAST_PER_HOUR:.0f}x"))
     title = (
-        f"Candidates judged, the supernet's training ({first_s:.0f} s) counted; {network.traces} traces for all of them"
+        f"Candidates judged, the supernet's training ({first_s:.0f} s) counted; {traces[0]} traces for the whole "
+        f"training, {traces[1]} for all candidates"
     )
     return Rows(title, ("hours", "by the supernet", "each trained", "ratio"), tuple(rows))
 

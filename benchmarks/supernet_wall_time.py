@@ -103,7 +103,8 @@ def _predicted(place: Place) -> Predicted:
             searched, config.predictor_networks, lambda arch: table.predict(arch).latency_us, seed=place.seed
         )
         accuracies = evaluate_genotypes(judge, genotypes, Path(name) / "log", reporter=place.reporter)
-        quality = predictor.fit(genotypes, accuracies)
+        finite = [pair for pair in zip(genotypes, accuracies, strict=True) if math.isfinite(pair[1])]
+        quality = predictor.fit([genotype for genotype, _ in finite], [value for _, value in finite])
     return Predicted(network, judge, predictor, quality, seconds)
 
 

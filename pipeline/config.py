@@ -151,10 +151,9 @@ class Config:
             raise bad_value("config.search.num_winners", search.num_winners, f"1 {why}, which chooses one network")
         if supernet.method == ENAS:  # its policy's networks are the search's first suggestions
             in_choices(f"config.search.oracle {why}", search.oracle, sorted(set(ORACLES) - set(KERAS_TUNER_ORACLES)))
-        weighs_latency = supernet.latency_weight or supernet.target_latency_us is not None
-        if supernet.method in MIXED_METHODS and weighs_latency and search.latency_table is None:
-            legal = f"a table of the latencies that are weighed {why}"
-            raise bad_value("config.search.latency_table", None, legal)
+        if supernet.resolutions and search.warm_start:
+            legal = "0 with config.supernet.resolutions: proxies see the images in one resolution alone"
+            raise bad_value("config.search.warm_start", search.warm_start, legal)
         for side in supernet.resolutions:
             in_range("config.supernet.resolutions", side, MIN_RESOLUTION, MAX_RESOLUTION)
         has_teacher = (self.teacher.network or self.teacher.file) is not None
@@ -190,7 +189,26 @@ def validated(config: Any) -> Config:
         raise UsageError(
             f"--config: get_config() returned a {type(config).__name__}; expected an ml_collections ConfigDict"
         )
-    return from_plain(Config, config.to_dict(), "config")
+    found = from_plain(Config, config.to_dict(), "config")
+    check_mixture(found)
+    return found
+
+
+def check_mixture(config: Config) -> None:
+    """Raises UsageError for settings of the search that a mixture's training could not heed, or would lack.
+
+    Not a check of Config itself: one network out of a trained mixture is chosen in another way, with limits.
+    """
+    search, method = config.search, config.supernet.method
+    if search.evaluator != SUPERNET or method not in MIXED_METHODS:
+        return
+    why = f"with config.supernet.method = {method!r}"
+    for metric, limit in search.limits.items():
+        legal = f"None {why}, which heeds config.supernet.latency_weight or target_latency_us and no limit"
+        raise bad_value(f"config.search.max_{metric}", limit, legal)
+    weighs_latency = config.supernet.latency_weight or config.supernet.target_latency_us is not None
+    if weighs_latency and search.latency_table is None:
+        raise bad_value("config.search.latency_table", None, f"a table of the latencies that are weighed {why}")
 
 
 def _to_config_dict(cls: type) -> ConfigDict:

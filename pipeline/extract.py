@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from android_bench.connections import Connections
 from android_bench.latency_table.build import build_table
@@ -33,11 +36,14 @@ from pipeline.supernet_record import searched_space
 from pipeline.workdir import EXTRACT, EXTRACTED, Workdir
 from search.cost import cost
 from search.grammar import from_text, to_text
+from search.latency.configured import check_latency_table, table_latency
 from search.latency.reachable import distinct_blocks
 from search.latency.table import read_latency_table, write_latency_table
 from search.settings import SUPERNET, SearchConfig
-from search.space import SearchSpace
+from search.space import Genotype, SearchSpace
+from search.supernet.accuracy_predictor import FEWEST
 from search.supernet.genotypes import genotype_of, smallest_genotype
+from search.supernet.specialize import specialize
 from search.trials import Trial
 
 BUDGETS = ("arch", "max_latency_us", "max_macs")
@@ -92,19 +98,21 @@ def extract_command(
     """Fills `out` with the network that is asked for. The same call again goes on where it stands.
 
     Evaluated sub-networks and measured latency tables are kept in WORKDIR/extract for the next network.
-    Raises UsageError for bad input, a supernet that is not finished and a network of another space, with nothing left
-    in `out` if that is new.
+    Raises UsageError for bad input, a supernet that is not finished and a network of another space. Nothing is then
+    left in an `out` that was new or empty, but for stages that were finished there.
     """
     if config.search.evaluator != SUPERNET:
         raise bad_value("config.search.evaluator", config.search.evaluator, f"{SUPERNET!r} for extract")
     whole = checked_plan(config)
     space = _space(whole, config, workdir)
-    _check_budget(request, space)
+    _check_budget(request, config, space)
     if request.arch:
         request = dataclasses.replace(request, arch=_named(request.arch, space))
+    _check_folder(request, config, out)
     with _kept(workdir) as kept:
         table = _latency_table(request, config, space, kept, reporter, connections or Connections())
         own = _own_config(request, config, table)
+        _check_reachable(own.search, space)
         supernet = whole.stage("supernet")
         judged = (supernet.key, keyed_judging(config.supernet), config.supernet.predictor_networks)
         log = kept / f"evaluated-{content_id(judged, length=12)}.jsonl"
@@ -130,12 +138,47 @@ def _space(plan: Plan, config: Config, workdir: Path) -> SearchSpace:
     return searched_space(config.search.space, config.supernet, described["resolution"], len(names))
 
 
-def _check_budget(request: ExtractRequest, space: SearchSpace) -> None:
-    """Raises UsageError if not even the smallest network keeps to it."""
+def _check_budget(request: ExtractRequest, config: Config, space: SearchSpace) -> None:
+    """Raises UsageError if not even the smallest network keeps to it, or nothing could learn what is best within it."""
+    networks = config.supernet.predictor_networks
+    if not request.arch and networks < FEWEST:
+        legal = f"{FEWEST} or more for a network within a budget; without a predictor only --arch can be taken"
+        raise bad_value("config.supernet.predictor_networks", networks, legal)
     least = cost(space.decode(smallest_genotype(space))).macs
     if request.max_macs is not None and request.max_macs < least:
         legal = f"at least {least:,}, those of the smallest network of space {space.name}"
         raise bad_value("--max_macs", request.max_macs, legal)
+
+
+def _check_folder(request: ExtractRequest, config: Config, out: Path) -> Workdir:
+    """The network's folder. Raises UsageError if it is not one for this request."""
+    folder, pin = Workdir(out, "--out"), out / EXTRACTED
+    folder.check(config, new_config=True)  # the network's own configuration is not known yet
+    if pin.is_file() and read_json(pin) != to_plain(request):
+        raise UsageError(f"--out: {out} holds another network, or was begun with other flags; use a new folder")
+    return folder
+
+
+def _check_reachable(search: SearchConfig, space: SearchSpace) -> None:
+    """Raises UsageError if by the table no network is within the limit of the latency. Nothing is judged for that."""
+    check_latency_table(search, space)
+    latency_us = table_latency(search)
+    if latency_us is None or search.max_latency_us is None:
+        return
+    smallest = smallest_genotype(space)
+    if latency_us(space.decode(smallest)) <= search.max_latency_us:
+        return
+    try:  # the smallest need not be the fastest
+        specialize(space, _Alike(), latency_us, search.max_latency_us, seed=0, population=4, generations=0)
+    except UsageError as error:
+        raise UsageError(f"--{error}") from error
+
+
+class _Alike:
+    """A search.supernet.specialize.Predictor to which all networks are equally good."""
+
+    def predict(self, genotypes: Sequence[Genotype]) -> NDArray[np.float64]:
+        return np.zeros(len(genotypes))
 
 
 def _named(text: str, space: SearchSpace) -> str:
@@ -225,20 +268,13 @@ def _own_config(request: ExtractRequest, config: Config, table: str) -> Config:
 
 @contextmanager
 def _folder(request: ExtractRequest, config: Config, out: Path) -> Iterator[Workdir]:
-    """The network's folder. One that is new does not outlive bad input."""
-    folder, pin = Workdir(out, "--out"), out / EXTRACTED
-    is_new = not out.exists()
-    if pin.is_file() and read_json(pin) != to_plain(request):
-        raise UsageError(f"--out: {out} holds another network, or was begun with other flags; use a new folder")
-    folder.check(config, False)
+    """The network's folder, pinned to the request. Bad input leaves nothing of it (Workdir.opened)."""
+    folder = _check_folder(request, config, out)
+    folder.check(config, new_config=False)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(pin, request)
+        atomic_write_json(out / EXTRACTED, request)
         yield folder
-    except UsageError:
-        if is_new:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
     except OSError as error:
         raise UsageError(f"--out: {out} is not writable ({error.strerror})") from error
 

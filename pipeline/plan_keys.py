@@ -19,7 +19,16 @@ from pipeline.config import Config
 from search.latency.table import read_latency_table
 from search.oracles.past import read_log
 from search.settings import SUPERNET, SearchConfig
-from search.supernet.settings import MIXED_METHODS, PROGRESSIVE, SANDWICH, SINGLE_PATH, SupernetConfig
+from search.supernet.settings import (
+    DARTS,
+    ENAS,
+    MIXED_METHODS,
+    PROGRESSIVE,
+    PROXYLESS,
+    SANDWICH,
+    SINGLE_PATH,
+    SupernetConfig,
+)
 
 # Settings of the search that came after version 1: at their defaults the search does what it did before, and they are
 # not in its key. The number of workers never is: like the computer, it says how the trials are evaluated and not which
@@ -36,6 +45,17 @@ UNKEYED_BENCH_SETTINGS = ("own", "max_cool_down_seconds", "retries")
 # Settings of weight sharing that say what is done with the trained weights.
 SPECIALIZATION_SETTINGS = ("predictor_networks", "fine_tune_epochs", "fine_tune_learning_rate")
 BLIND_METHODS = (PROGRESSIVE, SANDWICH, SINGLE_PATH)  # whose training sees no validation images
+UNCALIBRATED_METHODS = (SANDWICH, SINGLE_PATH, ENAS)  # whose training computes no batch-norm statistics of a network
+# Settings of weight sharing that these methods alone read.
+SETTINGS_BY_METHOD = {
+    "full_epochs": (PROGRESSIVE,),
+    "controller_steps": (ENAS,),
+    "second_order": (DARTS,),
+    "target_latency_us": (PROXYLESS,),
+    "latency_weight": MIXED_METHODS,
+    "architecture_learning_rate": MIXED_METHODS,
+    "warmup_share": MIXED_METHODS,
+}
 
 
 def keyed_search(search: SearchConfig) -> dict[str, Any]:
@@ -108,6 +128,8 @@ def keyed_training(supernet: SupernetConfig, search: SearchConfig) -> dict[str, 
     plain = keyed_judging(supernet)
     if supernet.method in BLIND_METHODS:
         del plain["val_images"]
+    if supernet.method in UNCALIBRATED_METHODS:
+        del plain["recalibration_images"]
     keyed = {"supernet": plain, "space": search.space}
     if supernet.method in MIXED_METHODS and search.latency_table is not None:  # it weighs the expected latency
         keyed["latency_table"] = _table_sha256(search.latency_table, search.space)
@@ -117,7 +139,8 @@ def keyed_training(supernet: SupernetConfig, search: SearchConfig) -> dict[str, 
 def keyed_judging(supernet: SupernetConfig) -> dict[str, Any]:
     """What decides how good a network is by shared weights."""
     plain: dict[str, Any] = to_plain(supernet)
-    for name in SPECIALIZATION_SETTINGS:
+    unread = [name for name, methods in SETTINGS_BY_METHOD.items() if supernet.method not in methods]
+    for name in (*SPECIALIZATION_SETTINGS, *unread):
         del plain[name]
     return plain
 

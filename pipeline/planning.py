@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from android_bench.targets import resolve_target
-from pipeline.config import MODEL_FILE, Config
+from pipeline.config import MODEL_FILE, Config, check_mixture
 from pipeline.plan import Extraction, Plan, make_plan
 from pipeline.supernet_record import searched_space
 from search.named import DEFAULT_CLASSES, DEFAULT_RESOLUTION
@@ -31,6 +31,8 @@ def checked_plan(config: Config, extraction: Extraction | None = None) -> Plan:
         find_interpreter()
     for name in config.bench.targets:
         resolve_target(name, config.bench)
+    if extraction is None:
+        check_mixture(config)
     if config.search.evaluator == SUPERNET:
         resolution = config.data.resolution or DEFAULT_RESOLUTION  # any will do: what is checked are operators
         named_space = searched_space(config.search.space, config.supernet, resolution, DEFAULT_CLASSES)

@@ -63,7 +63,8 @@ class Workdir:
         """Holds the folder for this process, pinned to the configuration.
 
         If the block raises UsageError before any stage was committed to a new folder, everything that was created is
-        removed again. Raises UsageError if the folder is in use, not writable or another configuration's.
+        removed again; a link to another run's stage does not count. Raises UsageError if the folder is in use, not
+        writable or another configuration's.
         """
         self._create()
         try:
@@ -75,7 +76,7 @@ class Workdir:
                     remove_temporaries(self.root)
                     yield
                 except UsageError:
-                    if is_new and not any((self.root / "stages").glob("*")):
+                    if is_new and all(path.is_symlink() for path in (self.root / "stages").glob("*")):
                         self._empty()
                     raise
         except UsageError:

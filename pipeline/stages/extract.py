@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
-from core.errors import UsageError, bad_value
+from core.errors import CandidateError, UsageError
 from core.workspace import atomic_write_json
 from pipeline.data import load
 from pipeline.runner import Outcome, StageContext
@@ -32,7 +33,8 @@ PREDICTOR = "predictor.json"
 def run(context: StageContext) -> Outcome:
     """Writes trials.jsonl (what the supernet judged) and winners.json (the best of it), as a search does.
 
-    Raises UsageError if no network is within the budget.
+    Networks whose outputs by the shared weights are not finite are left out. Raises UsageError if no network is within
+    the budget, CandidateError if none that is could be judged.
     """
     search: SearchConfig = context.params["search"]
     data = load(context.input("data"))
@@ -42,8 +44,15 @@ def run(context: StageContext) -> Outcome:
     arch = context.params["arch"]
     genotypes = [genotype_of(judge.shared.space, from_text(arch))] if arch else _specialized(context, judge)
     log = TrialLog(context.out / "trials.jsonl")
-    for index, genotype in enumerate(genotypes):
-        log.append(_judged(judge, genotype, index, seed, trained_epochs(supernet)))
+    reason = ""
+    for genotype in genotypes:
+        try:
+            log.append(_judged(judge, genotype, len(log.trials), seed, trained_epochs(supernet)))
+        except CandidateError as error:
+            reason = str(error)
+            context.reporter.line(f"  a network is left out: {reason}")
+    if not log.trials:
+        raise CandidateError(f"the supernet could judge none of {len(genotypes)} networks: {reason}")
     best = max(log.trials, key=lambda trial: (trial.score, -trial.index))
     atomic_write_json(context.out / "winners.json", [dataclasses.replace(best, seconds={})])
     return Outcome(f"{len(log.trials)} networks judged; best: validation accuracy {100 * best.score:.2f} %")
@@ -54,19 +63,20 @@ def _specialized(context: StageContext, judge: SupernetEvaluator) -> list[Genoty
     search: SearchConfig = context.params["search"]
     config: SupernetConfig = context.params["supernet"]
     seed, reporter, space = context.params["seed"], context.reporter, judge.shared.space
-    if config.predictor_networks < FEWEST:
-        legal = f"{FEWEST} or more for a network within a budget; without a predictor only --arch can be taken"
-        raise bad_value("config.supernet.predictor_networks", config.predictor_networks, legal)
     sampled = spread_genotypes(space, config.predictor_networks, _macs, seed=seed)
     accuracies = evaluate_genotypes(judge, sampled, context.params["log"], reporter=reporter)
+    known = {one: accuracy for one, accuracy in zip(sampled, accuracies, strict=True) if math.isfinite(accuracy)}
+    if len(known) < FEWEST:
+        judged = f"{len(known)} of {len(sampled)} networks"
+        raise CandidateError(f"the supernet could judge only {judged}; a predictor needs {FEWEST}")
     predictor = AccuracyPredictor(space, seed=seed)
-    quality = predictor.fit(sampled, accuracies)
+    quality = predictor.fit(tuple(known), tuple(known.values()))
     atomic_write_json(context.out / PREDICTOR, quality)
     reporter.line(
         f"  accuracy predictor from {quality.networks} networks: Spearman {quality.spearman:.2f}, "
         f"error {100 * quality.rmse:.2f} points (cross-validated)"
     )
-    found = _within(search, space, predictor, sampled, seed)
+    found = _within(search, space, predictor, tuple(known), seed)
     reporter.line(f"  {len(found)} networks within the budget met; the supernet judges the first {FINALISTS}")
     return [item.genotype for item in found[:FINALISTS]]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from core.errors import LitesmithError
+from core.errors import CandidateError, LitesmithError, one_line
 from core.progress import Reporter, SilentReporter
 from core.workspace import AppendLog
 from search.arch import ArchSpec
@@ -84,20 +86,30 @@ def evaluate_genotypes(
     reporter: Reporter | None = None,
     label: str = "evaluate sub-networks",
 ) -> list[float]:
-    """The validation accuracy (0..1) of each genotype, in their order.
+    """The validation accuracy (0..1) of each genotype, in their order; NaN of a network whose outputs are not finite.
 
-    Each is appended to the log when it is known; a second call goes on from there. Raises LitesmithError if the log is
-    of other genotypes, CandidateError if a network's outputs are not finite.
+    Each is appended to the log when it is known (NaN as null, with the error); a second call goes on from there. Raises
+    LitesmithError if the log is of other genotypes.
     """
     log = AppendLog(log_path)
     known = log.read()
     if [tuple(record["genotype"]) for record in known] != list(genotypes[: len(known)]):
         raise LitesmithError(f"{log_path}: the log is of other sub-networks; remove it, or use a new folder")
-    accuracies = [float(record["val_accuracy"]) for record in known]
+    accuracies = [math.nan if record["val_accuracy"] is None else float(record["val_accuracy"]) for record in known]
     with (reporter or SilentReporter()).task(label, len(genotypes)) as task:
         task.advance(len(known))
         for genotype in genotypes[len(known) :]:
-            accuracies.append(evaluator.accuracy(evaluator.shared.space.decode(genotype)))
-            log.append({"genotype": genotype, "val_accuracy": accuracies[-1]})
-            task.advance(1, f"val {100 * accuracies[-1]:.1f} %")
+            found = _judged(evaluator, genotype)
+            log.append({"genotype": genotype, **found})
+            accuracy = found["val_accuracy"]
+            accuracies.append(math.nan if accuracy is None else accuracy)
+            task.advance(1, "not finite" if accuracy is None else f"val {100 * accuracy:.1f} %")
     return accuracies
+
+
+def _judged(evaluator: SupernetEvaluator, genotype: Genotype) -> dict[str, Any]:
+    """What the log has of one network: one that cannot be judged must not end the evaluation of all."""
+    try:
+        return {"val_accuracy": evaluator.accuracy(evaluator.shared.space.decode(genotype))}
+    except CandidateError as error:
+        return {"val_accuracy": None, "error": one_line(error)}

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from core.errors import bad_value
+from core.errors import CandidateError, bad_value
 from search.arch import OVERRIDES, ArchSpec, BlockSpec, StageSpec, canonical
 from search.blocks.table import BLOCKS
 from search.choice import OneOf
+from search.cost import cost
 from search.grammar import to_text
 from search.space import Gene, Genotype, SearchSpace
 
@@ -35,17 +38,48 @@ def genotype_of(space: SearchSpace, arch: ArchSpec) -> Genotype:
     raise bad_value("network", " ".join(to_text(wanted).split()), f"a network of space {space.name}")
 
 
+@functools.lru_cache(maxsize=64)
 def largest_genotype(space: SearchSpace) -> Genotype:
     """Everything as large as the space has it: expand ratios, kernels, channels, depths, resolution, squeeze-excite.
 
-    Of operators the one of the largest expand ratio and kernel is taken, of activations the first.
+    Of operators those of the most multiply-accumulates are taken, of activations the first.
     """
-    return tuple(max(range(len(gene.choices)), key=lambda i: _size(gene.choices[i])) for gene in space.genes)
+    sizes = tuple(max(range(len(gene.choices)), key=lambda i: _size(gene.choices[i])) for gene in space.genes)
+    return _descended(space, sizes, -1.0)
 
 
+@functools.lru_cache(maxsize=64)
 def smallest_genotype(space: SearchSpace) -> Genotype:
-    """Everything as small as the space has it, with the skips and the activations of the largest network."""
-    return tuple(_smallest(gene) for gene in space.genes)
+    """Everything as small as the space has it, with the skips and the activations of the largest network.
+
+    Of operators those of the fewest multiply-accumulates are taken.
+    """
+    return _descended(space, tuple(_smallest(gene) for gene in space.genes), 1.0)
+
+
+def _descended(space: SearchSpace, genotype: Genotype, sign: float) -> Genotype:
+    """Coordinate descent over the operators by `sign` times the MACs; numbers alone do not compare two operators."""
+    operators = [
+        number for number, gene in enumerate(space.genes) if isinstance(gene.choices[0], BlockSpec | StageSpec)
+    ]
+    before: Genotype | None = None
+    while genotype != before:
+        before = genotype
+        for number in operators:
+            # The present choice first: of equals it stays.
+            present = genotype[number]
+            choices = sorted(range(len(space.genes[number].choices)), key=lambda index: index != present)
+            changed = [(*genotype[:number], index, *genotype[number + 1 :]) for index in choices]
+            genotype = min(changed, key=lambda found: _signed_macs(space, found, sign))
+    return genotype
+
+
+def _signed_macs(space: SearchSpace, genotype: Genotype, sign: float) -> float:
+    """What the descent compares; a network that cannot be built is worse than all others."""
+    try:
+        return sign * cost(space.decode(genotype)).macs
+    except CandidateError:
+        return math.inf
 
 
 def _smallest(gene: Gene) -> int:

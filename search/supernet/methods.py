@@ -74,13 +74,6 @@ def train(request: Request) -> Trained:
     return training(request)
 
 
-def train_shared(
-    config: SupernetConfig, space: SearchSpace, data: ImageData, *, seed: int, scratch: Path, reporter: Reporter
-) -> SharedWeights:
-    """`train` for the weights alone."""
-    return train(Request(config, space, data, seed, scratch, reporter)).shared
-
-
 def load_shared(config: SupernetConfig, space: SearchSpace, folder: Path, seed: int) -> SharedWeights:
     """The weights that were saved as WEIGHTS in `folder`. Raises UsageError if they are of another space."""
     shared = _new(config, space, seed)

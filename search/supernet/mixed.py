@@ -14,7 +14,7 @@ from core.keras_env import keras, reset, tf
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import bad_value
+from core.errors import LitesmithError, bad_value
 from search.arch import ArchSpec
 from search.build import build
 from search.dataset import ImageSet
@@ -27,6 +27,7 @@ from search.supernet.shared import load_arrays, save_arrays
 BATCH = 250  # images at once where nothing is trained
 NEVER = -1e9  # the logit of a candidate that a place does not have: its probability is exactly 0
 SMALLEST = 1e-30  # a probability whose logarithm is taken
+MIXTURE = "the mixture"
 
 
 class MixedNetwork:
@@ -58,6 +59,7 @@ class MixedNetwork:
         self.weights = tuple(tf.Variable(_rows(place, segments, networks)) for place, segments in pairs)
         self.statistics = tuple(tf.Variable(_statistics(segments)) for segments in self.graph.segments)
         self.traces = 0
+        self._calibrated: Genotype | str | None = None  # what `statistics` are of
         pixels = tf.TensorSpec([None, *places[0].input_shape], tf.uint8)
         chosen = tf.TensorSpec([len(counts)], tf.int32)
         self._path = tf.function(self._path_logits, [pixels, chosen], autograph=False)
@@ -89,38 +91,57 @@ class MixedNetwork:
         return tuple(int(index) for index in np.argmax(self.probabilities().numpy(), axis=1))
 
     def recalibrate(self, arch: ArchSpec, images: ImageSet) -> None:
-        """Batch-norm statistics of a network from all of `images`; they hold until the next recalibration."""
+        """Batch-norm statistics of a network from all of `images`; they hold until the next recalibration or change."""
         self.recalibrate_path(self.genotype_of(arch), images)
 
     def logits(self, arch: ArchSpec, images: ImageSet) -> NDArray[np.float32]:
-        """float32 [n, classes], in inference mode with the statistics of the latest recalibration."""
+        """float32 [n, classes], in inference mode.
+
+        Raises LitesmithError unless `arch` was recalibrated last, and with the weights as they are.
+        """
         return self.path_logits(self.genotype_of(arch), images)
 
     def recalibrate_path(self, genotype: Genotype, images: ImageSet) -> None:
         """As `recalibrate`, for the blocks at the very places of a genotype."""
+        self.space.check(genotype)
+        self.forget_statistics()
         chosen = tf.constant(genotype, tf.int32)
         averages = _averages(lambda pixels: self._path_moments(pixels, chosen), self._batches(images))
         for variable, index, value in zip(self.statistics, self.graph.indices(chosen), averages, strict=True):
             variable.scatter_nd_update([[int(index)]], value[None])
+        self._calibrated = genotype
 
     def path_logits(self, genotype: Genotype, images: ImageSet) -> NDArray[np.float32]:
         """As `logits`, for the blocks at the very places of a genotype."""
+        self.space.check(genotype)
+        self._check_calibrated(genotype)
         chosen = tf.constant(genotype, tf.int32)
         return np.concatenate([self._path(pixels, chosen).numpy() for pixels in self._batches(images)])
 
     def recalibrate_mixture(self, images: ImageSet) -> None:
         """As `recalibrate`, for the mixture of all candidates."""
+        self.forget_statistics()
         averages = _averages(self._mixture_moments, self._batches(images))
         for variable, value in zip(self.statistics, averages, strict=True):
             variable.assign(value)
+        self._calibrated = MIXTURE
 
     def mixture_logits(self, images: ImageSet) -> NDArray[np.float32]:
         """As `logits`, for the mixture of all candidates."""
+        self._check_calibrated(MIXTURE)
         return np.concatenate([self._mixture(pixels).numpy() for pixels in self._batches(images)])
 
+    def forget_statistics(self) -> None:
+        """To be called by all that changes `weights` or `alpha`: nothing is judged before it is recalibrated again."""
+        self._calibrated = None
+
     def extract(self, arch: ArchSpec) -> keras.Model:
-        """search.build.build(arch) with its weights and statistics in place; outputs equal `logits` to 1e-5."""
+        """search.build.build(arch) with its weights and statistics in place; outputs equal `logits` to 1e-5.
+
+        Raises as `logits`.
+        """
         genotype = self.genotype_of(arch)
+        self._check_calibrated(genotype)
         model = build(self.space.decode(genotype))
         for number, k, prefix in kept_blocks(self.graph.places, genotype):
             row, statistics = self.weights[number][k].numpy(), self.statistics[number][k].numpy()
@@ -144,6 +165,11 @@ class MixedNetwork:
         arrays = load_arrays(path, {name: tuple(variable.shape) for name, variable in variables.items()})
         for name, variable in variables.items():
             variable.assign(arrays[name])
+        self.forget_statistics()
+
+    def _check_calibrated(self, what: Genotype | str) -> None:
+        if what != self._calibrated:
+            raise LitesmithError(f"{what}: the batch-norm statistics are not its own; recalibrate it first")
 
     def _path_logits(self, pixels: tf.Tensor, choices: tf.Tensor) -> tf.Tensor:
         indices = self.graph.indices(choices)

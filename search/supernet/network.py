@@ -49,11 +49,14 @@ class ElasticNetwork:
         self.weights = _variables(self.layout.weights, seed, trainable=True)
         self.statistics = _variables(self.layout.statistics, seed, trainable=False)
         self.traces = 0
-        self._sums = _variables(self.layout.statistics, seed, trainable=False)
+        # In double precision: a variance is the difference of two sums, each of which may be far larger.
+        self._sums = {
+            spec.name: tf.Variable(tf.zeros(spec.shape, tf.float64), trainable=False) for spec in self.layout.statistics
+        }
         self._calibrated: ArchSpec | None = None
         signature = [tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([len(self.layout.slots)], tf.int32)]
         self._inferred = tf.function(self._infer, input_signature=signature, autograph=False)
-        with_share = [*signature, tf.TensorSpec([], tf.float32)]
+        with_share = [*signature, tf.TensorSpec([], tf.float64)]
         self._summed = tf.function(self._sum, input_signature=with_share, autograph=False)
 
     @_AS_WRITTEN
@@ -89,20 +92,28 @@ class ElasticNetwork:
             raise bad_value("recalibrate: images", 0, "at least one")
         arch, setting = canonical(arch), self.layout.setting(arch)
         self._check_images(images)
-        self._calibrated = None
+        self.forget_statistics()
         for variable in self._sums.values():
-            variable.assign(tf.zeros(variable.shape))
+            variable.assign(tf.zeros_like(variable))
         for pixels in _batches(images):
-            self._summed(pixels, setting, np.float32(len(pixels) / len(images)))
+            self._summed(pixels, setting, np.float64(len(pixels) / len(images)))
         for name, mean in self._sums.items():
             if name.endswith("/moving_mean"):
-                squares = self._sums[name.replace("/moving_mean", "/moving_variance")]
-                self.statistics[name].assign(mean)
-                self.statistics[name.replace("/moving_mean", "/moving_variance")].assign(squares - mean * mean)
+                squares = name.replace("/moving_mean", "/moving_variance")
+                variance = tf.maximum(self._sums[squares] - mean * mean, 0.0)
+                self.statistics[name].assign(tf.cast(mean, tf.float32))
+                self.statistics[squares].assign(tf.cast(variance, tf.float32))
         self._calibrated = arch
 
+    def forget_statistics(self) -> None:
+        """To be called by all that changes `weights`: no network is judged before it is recalibrated again."""
+        self._calibrated = None
+
     def logits(self, arch: ArchSpec, images: ImageSet) -> NDArray[np.float32]:
-        """float32 [n, classes] in inference mode. Raises LitesmithError unless `arch` was recalibrated last."""
+        """float32 [n, classes] in inference mode.
+
+        Raises LitesmithError unless `arch` was recalibrated last, and with the weights as they are.
+        """
         arch, setting = canonical(arch), self.layout.setting(arch)
         self._check_calibrated(arch)
         self._check_images(images)
@@ -127,7 +138,7 @@ class ElasticNetwork:
         arrays = load_arrays(path, {spec.name: spec.shape for spec in self.layout.weights})
         for name, variable in self.weights.items():
             variable.assign(arrays[name])
-        self._calibrated = None
+        self.forget_statistics()
 
     def _infer(self, pixels: tf.Tensor, setting: tf.Tensor) -> tf.Tensor:
         self.traces += 1
@@ -140,6 +151,7 @@ class ElasticNetwork:
 
         def normalize(name: str, x: tf.Tensor, channels: Width) -> tf.Tensor:
             y, mean, variance = self._batch_norm(slots, name, x, channels)
+            mean, variance = tf.cast(mean, tf.float64), tf.cast(variance, tf.float64)
             for kind, value in (("moving_mean", mean), ("moving_variance", variance + mean * mean)):
                 total = self._sums[f"{name}/{kind}"]
                 total.assign_add(tf.pad(share * value, [[0, channels.size - tf.shape(value)[0]]]))
@@ -177,7 +189,7 @@ class ElasticNetwork:
     def _check_calibrated(self, arch: ArchSpec) -> None:
         if arch != self._calibrated:
             text = " ".join(to_text(arch).split())
-            raise LitesmithError(f"network {text}: the batch-norm statistics are of another one; recalibrate it first")
+            raise LitesmithError(f"network {text}: the batch-norm statistics are not its own; recalibrate it first")
 
     def _check_images(self, images: ImageSet) -> None:
         resolution, side = self.space.template.resolution, images.images.shape[1]

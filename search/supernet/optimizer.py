@@ -25,7 +25,12 @@ class MaskedAdamW:
     hundreds of small variables. `accumulate` and `apply` are graph code, to be called inside a tf.function.
     """
 
-    def __init__(self, weights: Sequence[tf.Variable], weight_decay: float) -> None:
+    def __init__(self, weights: Sequence[tf.Variable], weight_decay: float, decays: Sequence[bool]) -> None:
+        """`decays`: whether each weight is subject to the decay.
+
+        Kernels are; the scales and shifts of batch normalizations, biases, and the matrices that make small kernels of
+        large ones, which begin as the identity, are not: zero is nothing that they should be drawn to.
+        """
         self._weights = tuple(weights)
         self._weight_decay = weight_decay
         self._sizes = [math.prod(weight.shape) for weight in self._weights]
@@ -35,6 +40,8 @@ class MaskedAdamW:
             for name in ("first_moment", "second_moment", "steps", "gradient")
         )
         self._used = tf.Variable(tf.zeros(row, tf.bool), trainable=False, name="used")
+        # A variable, as TensorFlow would keep a constant of this length in every graph.
+        self._decays = tf.Variable(np.repeat(np.array(decays, bool), self._sizes), trainable=False, name="decays")
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
@@ -60,7 +67,8 @@ class MaskedAdamW:
         """Moves the used elements and begins a new sum."""
         used, gradient = self._used.read_value(), self._gradient.read_value()
         state = [variable.read_value() for variable in self.variables]
-        row, *state = _moved(used, gradient, _row(self._weights), *state, learning_rate, self._weight_decay)
+        decays = self._decays.read_value()
+        row, *state = _moved(used, decays, gradient, _row(self._weights), *state, learning_rate, self._weight_decay)
         for variable, value in zip(self.variables, state, strict=True):
             variable.assign(value)
         for weight, part in zip(self._weights, tf.split(row, self._sizes), strict=True):
@@ -73,6 +81,7 @@ class MaskedAdamW:
 @tf.function(jit_compile=True)
 def _moved(
     used: tf.Tensor,
+    decays: tf.Tensor,
     gradient: tf.Tensor,
     weight: tf.Tensor,
     first: tf.Tensor,
@@ -87,7 +96,8 @@ def _moved(
     second = tf.where(used, second + (1.0 - SECOND_DECAY) * (tf.square(gradient) - second), second)
     first_share = 1.0 - tf.exp(steps * math.log(FIRST_DECAY))
     second_share = 1.0 - tf.exp(steps * math.log(SECOND_DECAY))
-    move = (first / first_share) / (tf.sqrt(second / second_share) + EPSILON) + weight_decay * weight
+    move = (first / first_share) / (tf.sqrt(second / second_share) + EPSILON)
+    move += tf.where(decays, weight_decay * weight, 0.0)
     return tf.where(used, weight - learning_rate * move, weight), first, second, steps
 
 

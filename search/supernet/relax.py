@@ -31,7 +31,7 @@ from search.supernet.mixed import MixedNetwork
 from search.supernet.mixture_adam import ArchitectureAdam, RowAdamW
 from search.supernet.phases import learning_rate
 from search.supernet.settings import SupernetConfig
-from search.supernet.shared import save_arrays
+from search.supernet.shared import accuracy_of, save_arrays
 
 HALVES_STREAM = 7  # of random numbers, apart from the batches'
 
@@ -144,6 +144,7 @@ def run_search(
             losses = []
             for step in range(len(history) * count, (len(history) + 1) * count):
                 losses.append(_turn(steps, network, config, next(batches), step, count, seed))
+                network.forget_statistics()
                 task.advance(1, _note(history))
             history = (*history, _epoch(steps, network, np.array(losses)))
             _save(steps, network, checkpoint, history)
@@ -248,6 +249,7 @@ def _restore(steps: Steps, network: MixedNetwork, path: Path) -> tuple[Epoch, ..
     with np.load(path, allow_pickle=False) as arrays:
         for name, variable in _variables(steps, network).items():
             variable.assign(arrays[name])
+        network.forget_statistics()
         return tuple(
             Epoch(*row[:3], *(None if math.isnan(v) else v for v in row[3:])) for row in arrays["history"].tolist()
         )
@@ -259,9 +261,9 @@ def _judged(
     images, val = data.train.first(config.recalibration_images), data.val.first(config.val_images)
     genotype = network.discretized()
     network.recalibrate_mixture(images)
-    mixture_accuracy = _accuracy(network.mixture_logits(val), val)
+    mixture_accuracy = accuracy_of(network.mixture_logits(val), val)
     network.recalibrate_path(genotype, images)
-    accuracy = _accuracy(network.path_logits(genotype, val), val)
+    accuracy = accuracy_of(network.path_logits(genotype, val), val)
     probabilities = network.probabilities().numpy()
     expected = steps.latency.expected
     return Found(
@@ -275,9 +277,3 @@ def _judged(
         float(steps.latency.weight),
         history,
     )
-
-
-def _accuracy(logits: NDArray[np.float32], images: ImageSet) -> float:
-    if not np.isfinite(logits).all():
-        raise CandidateError("diverged: the outputs of the mixture are not finite")
-    return float(np.mean(np.argmax(logits, axis=1) == images.labels))

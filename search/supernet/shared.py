@@ -39,7 +39,10 @@ class SharedWeights(Protocol):
         """Computes this network's batch-norm statistics from all of `images`; they hold until the next call."""
 
     def logits(self, arch: ArchSpec, images: ImageSet) -> NDArray[np.float32]:
-        """float32 [n, classes], in inference mode with the statistics of the latest `recalibrate`."""
+        """float32 [n, classes], in inference mode with the statistics of the latest `recalibrate`.
+
+        Raises LitesmithError if that was of another network, or if the weights have changed since.
+        """
 
     def extract(self, arch: ArchSpec) -> keras.Model:
         """search.build.build(arch) with its part of the weights and the statistics of the latest `recalibrate`.
@@ -56,7 +59,11 @@ class SharedWeights(Protocol):
 
 def shared_accuracy(shared: SharedWeights, arch: ArchSpec, images: ImageSet) -> float:
     """Top-1 accuracy (0..1) of a recalibrated network. Raises CandidateError if an output is not finite."""
-    outputs = shared.logits(arch, images)
+    return accuracy_of(shared.logits(arch, images), images)
+
+
+def accuracy_of(outputs: NDArray[np.float32], images: ImageSet) -> float:
+    """Top-1 accuracy (0..1) of logits [n, classes]. Raises CandidateError if one is not finite."""
     if not np.isfinite(outputs).all():
         raise CandidateError("diverged: the outputs of the shared weights are not finite")
     return float(np.mean(np.argmax(outputs, axis=1) == images.labels))

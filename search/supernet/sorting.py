@@ -33,6 +33,8 @@ def sort_channels(network: ElasticNetwork, trained: Sequence[ArchSpec] = ()) -> 
     Args:
       trained: the narrowest networks so far; what all of them have is sorted, so that neither their outputs change nor
         those of wider networks. By default the largest network.
+
+    A network must be recalibrated before it is judged again.
     """
     layout = network.layout
     values = {name: variable.numpy() for name, variable in network.weights.items()}
@@ -43,6 +45,7 @@ def sort_channels(network: ElasticNetwork, trained: Sequence[ArchSpec] = ()) -> 
         for axis, stream in enumerate(spec.streams):
             found = np.take(found, orders[stream], axis) if stream in orders else found
         variables[spec.name].assign(found)
+    network.forget_statistics()
 
 
 def narrowed(space: SearchSpace, phase: Phase) -> list[ArchSpec]:

@@ -40,6 +40,7 @@ from search.train import History
 # The networks of a step, counted from the start of the training.
 Sampler = Callable[[int], Sequence[Genotype]]
 Arrays = Mapping[str, NDArray[np.generic]]
+DECAYED = ("kernel", "depthwise", "dense")  # kinds of weights (search.supernet.weight_specs)
 
 
 def train_elastic(
@@ -96,7 +97,8 @@ class ElasticTraining:
         self._steps = steps_per_epoch(self._images, config.batch_size)
         self._calibration = data.train.first(config.recalibration_images)
         self._weights = tuple(network.weights.values())
-        self.optimizer = MaskedAdamW(self._weights, config.weight_decay)
+        decays = [spec.kind in DECAYED for spec in network.layout.weights]
+        self.optimizer = MaskedAdamW(self._weights, config.weight_decay, decays)
         self.teacher: keras.Model | None = None
         self._no_scores = tf.zeros([min(config.batch_size, len(self._images)), data.num_classes])
         # Traced at their first call, and then for all networks: what differs between them are tensors.
@@ -134,6 +136,7 @@ class ElasticTraining:
             peak = self.config.learning_rate * phase.rate
             rate = learning_rate(peak, step - first_epoch * self._steps, phase.epochs * self._steps)
             self._apply(tf.constant(rate, tf.float32))
+            self.network.forget_statistics()
             task.advance(1, f"{phase.name}, loss {results[-1][0]:.3f}")
         loss, accuracy = (float(value) for value in np.mean(results, axis=0))
         if not math.isfinite(loss):
@@ -155,6 +158,7 @@ class ElasticTraining:
             arrays = {name: file[name] for name in file.files}
         for key, variable in self._variables().items():
             variable.assign(arrays[key])
+        self.network.forget_statistics()
         teacher = [arrays[f"teacher/{index}"] for index in range(sum(name.startswith("teacher/") for name in arrays))]
         if teacher:
             self.teacher = build(self.network.layout.largest)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from core.errors import UsageError
+from core.errors import LitesmithError, UsageError
 from core.progress import SilentReporter
 from core.workspace import atomic_write_json, read_json
 from pipeline import extract, supernet
@@ -68,6 +70,10 @@ def config(images: Path) -> Config:
 @pytest.fixture
 def workdir(config: Config, images: Path, tmp_path: Path) -> Path:
     """A run's folder whose supernet is finished."""
+    return finished(config, images, tmp_path)
+
+
+def finished(config: Config, images: Path, tmp_path: Path) -> Path:
     folder, plan = tmp_path / "run", checked_plan(config)
     for name, source in (("data", images), ("supernet", supernet_folder(tmp_path))):
         stage = plan.stage(name)
@@ -171,6 +177,8 @@ def test_the_named_network_is_taken(config: Config, workdir: Path, tmp_path: Pat
     found = taken(config, workdir, tmp_path / "out", arch=arch)
     assert winner(tmp_path / "out")["arch"] == arch
     assert "best of 1 that" in found.lines[1] and "predicted" not in found.lines[1]
+    again = arch.replace(" ", "  ")  # the same network
+    assert taken(config, workdir, tmp_path / "out", arch=again) == found
 
 
 def latency_table(space: SearchSpace) -> LatencyTable:
@@ -182,13 +190,15 @@ def latency_table(space: SearchSpace) -> LatencyTable:
 
 
 @pytest.mark.usefixtures("search_only")
-def test_a_latency_budget_is_that_of_a_table(config: Config, workdir: Path, tmp_path: Path, space: SearchSpace) -> None:
+def test_a_latency_budget_is_that_of_a_table(
+    config: Config, workdir: Path, tmp_path: Path, space: SearchSpace, recalibrated: list[Any]
+) -> None:
     table, path = latency_table(space), tmp_path / "table.json"
     write_latency_table(path, table)
     least = table.predict(space.decode(smallest_genotype(space))).latency_us
     with pytest.raises(UsageError, match=r"^--max_latency_us: 1\.0 is not legal; expected at least"):
         taken(config, workdir, tmp_path / "none", max_latency_us=1.0, latency_table=str(path))
-    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "none").exists() and not recalibrated
     limit = 1.3 * least
     found = taken(config, workdir, tmp_path / "out", max_latency_us=limit, latency_table=str(path))
     trial = winner(tmp_path / "out")
@@ -254,6 +264,105 @@ def test_what_cannot_be_taken_is_one_line_and_leaves_nothing(
         taken(config, workdir, tmp_path / "out", **asked)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("search_only")
+def test_an_empty_folder_stays_empty_for_the_corrected_command(
+    config: Config, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def refusing(*arguments: Any, **named: Any) -> Any:
+        raise UsageError("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_stage, "specialize", refusing)
+        with pytest.raises(UsageError, match=r"^refused"):
+            taken(config, workdir, out, max_macs=1e6)
+    assert not list(out.iterdir())
+    taken(config, workdir, out, max_macs=6e5)
+    assert winner(out)["metrics"]["macs"] <= 6e5
+
+
+def test_what_is_finished_outlives_a_later_refusal(
+    config: Config, workdir: Path, tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, arch = tmp_path / "out", to_text(space.decode(smallest_genotype(space)))
+
+    def refusing(*arguments: Any, **named: Any) -> Any:
+        raise UsageError("refused")
+
+    monkeypatch.setattr(float_model, "load_shared", refusing)
+    with pytest.raises(UsageError, match=r"^refused"):
+        taken(config, workdir, out, arch=arch)
+    assert winner(out)["arch"] == arch
+    assert (workdir / "stages").is_dir() and all(path.is_dir() for path in (workdir / "stages").iterdir())
+
+
+@pytest.mark.usefixtures("search_only")
+def test_a_supernet_that_weighs_latency_serves_a_target_without_a_table(
+    images: Path, tmp_path: Path, config: Config
+) -> None:
+    """The table weighed in the training alone; a target, or a budget of MACs, needs none."""
+    path, space = tmp_path / "table.json", searched_space("proxyless_small", config.supernet, 16, 3)
+    write_latency_table(path, latency_table(space))
+    budget = 1.5 * cost(space.decode(smallest_genotype(space))).macs
+    weighing = dataclasses.replace(
+        config,
+        search=dataclasses.replace(config.search, space=space.name, num_winners=1, latency_table=str(path)),
+        supernet=dataclasses.replace(config.supernet, method="proxyless", latency_weight=0.1),
+    )
+    folder = finished(weighing, images, tmp_path)
+    taken(weighing, folder, tmp_path / "out", max_macs=budget, target="host")
+    assert winner(tmp_path / "out")["metrics"]["macs"] <= budget
+
+
+def test_nothing_is_measured_for_what_cannot_be(
+    config: Config, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    few = dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, predictor_networks=3))
+    monkeypatch.setattr(extract, "build_table", lambda *arguments, **named: pytest.fail("measured"))
+    for settings, out, message in (
+        (config, tmp_path / "full", r"--out: .* holds other files \(letter\.txt\)"),
+        (few, tmp_path / "out", r"config\.supernet\.predictor_networks: 3 is not legal"),
+    ):
+        with pytest.raises(UsageError, match=f"^{message}"):
+            taken(settings, workdir, out, max_latency_us=1e6, target="host")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("search_only")
+def test_networks_that_cannot_be_judged_are_left_out(
+    config: Config, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FakeShared prefers many blocks, the finalists are those that fail; of the predictor's networks one did."""
+    original, evaluated = FakeShared.logits, extract_stage.evaluate_genotypes
+    calls: list[Any] = []
+
+    def with_one_failure(*arguments: Any, **named: Any) -> list[float]:
+        found = evaluated(*arguments, **named)
+        monkeypatch.setattr(FakeShared, "logits", failing)
+        return [math.nan, *found[1:]]
+
+    def failing(self: FakeShared, arch: Any, images: Any) -> Any:
+        calls.append(arch)
+        found = original(self, arch, images)
+        return found if len(calls) % 2 else np.full_like(found, np.nan)
+
+    more = dataclasses.replace(config.supernet, predictor_networks=NETWORKS + 1)
+    monkeypatch.setattr(extract_stage, "evaluate_genotypes", with_one_failure)
+    with pytest.raises(LitesmithError, match=r"^search: the supernet could judge only 9 of 10 networks"):
+        taken(config, workdir, tmp_path / "few", max_macs=1e6)
+    monkeypatch.setattr(FakeShared, "logits", original)
+    calls.clear()
+    taken(dataclasses.replace(config, supernet=more), workdir, tmp_path / "out", max_macs=1e6)
+    (path,) = (tmp_path / "out").glob("stages/search-*/predictor.json")
+    assert read_json(path)["networks"] == NETWORKS
+    (log,) = (tmp_path / "out").glob("stages/search-*/trials.jsonl")
+    assert [trial.index for trial in TrialLog(log).trials] == list(range(extract_stage.FINALISTS // 2))
 
 
 def test_a_supernet_that_is_not_finished_is_told(config: Config, workdir: Path, tmp_path: Path) -> None:

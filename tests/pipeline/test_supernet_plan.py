@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from compress.distill_config import DistillConfig
 from compress.recipe import CompressConfig
 from core.errors import UsageError
-from pipeline.config import Config, ModelConfig, TeacherConfig, default_config, validated
+from pipeline.config import Config, ModelConfig, TeacherConfig, check_mixture, default_config, validated
 from pipeline.plan import Extraction, Plan, make_plan
+from pipeline.supernet_record import searched_space
+from search.cost import cost
 from search.latency.table import BlockLatency, LatencyTable, write_latency_table
 from search.settings import SearchConfig
+from search.supernet.genotypes import smallest_genotype
 from search.supernet.settings import SupernetConfig
 
 SHARED = SearchConfig(evaluator="supernet", oracle="regularized_evolution")
@@ -62,6 +66,46 @@ def test_without_it_the_supernet_s_settings_are_in_no_key() -> None:
 def test_a_setting_of_the_supernet_changes_what_depends_on_it(change: dict[str, Any], same: set[str]) -> None:
     before, after = keys(plan()), keys(plan(supernet=SupernetConfig(**change)))
     assert set(before) - changed(before, after) == same
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("sandwich", {"full_epochs": 3}),
+        ("progressive", {"controller_steps": 3}),
+        ("proxyless", {"controller_steps": 3}),
+        ("enas", {"latency_weight": 0.5}),
+        ("single_path", {"architecture_learning_rate": 0.5}),
+        ("progressive", {"warmup_share": 0.5}),
+    ],
+)
+def test_a_setting_that_the_method_never_reads_changes_no_model(method: str, change: dict[str, Any]) -> None:
+    before, after = (keys(plan(supernet=SupernetConfig(method=method, **more))) for more in ({}, change))
+    assert changed(before, after) == {"report", "release"}  # which tell the whole configuration
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("progressive", {"full_epochs": 3}),
+        ("enas", {"controller_steps": 3}),
+        ("darts", {"second_order": True}),
+        ("darts", {"latency_weight": 0.5}),
+        ("proxyless", {"target_latency_us": 9.0}),
+        ("proxyless", {"architecture_learning_rate": 0.5}),
+        ("darts", {"warmup_share": 0.5}),
+    ],
+)
+def test_a_setting_that_the_method_reads_trains_anew(method: str, change: dict[str, Any]) -> None:
+    before, after = (keys(plan(supernet=SupernetConfig(method=method, **more))) for more in ({}, change))
+    assert {"supernet", "search"} <= changed(before, after)
+
+
+@pytest.mark.parametrize(("method", "counts"), [("progressive", True), ("enas", False), ("darts", True)])
+def test_images_for_statistics_count_where_the_training_computes_them(method: str, counts: bool) -> None:
+    few, many = (keys(plan(supernet=SupernetConfig(method=method, recalibration_images=n))) for n in (100, 200))
+    assert (few["supernet"] != many["supernet"]) == counts
+    assert few["search"] != many["search"]
 
 
 def test_how_networks_are_predicted_later_changes_no_model() -> None:
@@ -135,8 +179,8 @@ def test_a_latency_table_counts_where_the_training_weighs_it(tmp_path: Path) -> 
             r"config\.search\.oracle with config\.supernet\.method = 'enas': 'bayesian' is not legal; expected one of",
         ),
         (
-            {"supernet": SupernetConfig(method="proxyless", target_latency_us=90.0)},
-            r"config\.search\.latency_table: None is not legal; expected a table .* 'proxyless'",
+            {"supernet": SupernetConfig(resolutions=(20, 28)), "search": dataclasses.replace(SHARED, warm_start=3)},
+            r"config\.search\.warm_start: 3 is not legal; expected 0 with config\.supernet\.resolutions",
         ),
         (
             {"supernet": SupernetConfig(resolutions=(28, 2000))},
@@ -152,6 +196,47 @@ def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: 
     with pytest.raises(UsageError, match=f"^{message}"):
         Config(**{"search": SHARED, **changes})
     Config(**{**changes, "search": SearchConfig()})  # without a supernet its settings do not matter
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"search.max_macs": 1e6},
+            r"config\.search\.max_macs: 1000000\.0 is not legal; expected None with config\.supernet\.method = "
+            r"'proxyless', which heeds config\.supernet\.latency_weight or target_latency_us",
+        ),
+        ({"search.max_params": 1e5}, r"config\.search\.max_params: 100000\.0 is not legal; expected None"),
+        ({"search.max_peak_memory_bytes": 1e5}, r"config\.search\.max_peak_memory_bytes: 100000\.0 is not legal"),
+        (
+            {"supernet.target_latency_us": 90.0},
+            r"config\.search\.latency_table: None is not legal; expected a table .* 'proxyless'",
+        ),
+    ],
+)
+def test_what_the_training_of_a_mixture_cannot_heed_is_refused(settings: dict[str, Any], message: str) -> None:
+    config = default_config()
+    config.search.evaluator = "supernet"
+    config.supernet.method = "proxyless"
+    config.update_from_flattened_dict(settings)
+    with pytest.raises(UsageError, match=f"^{message}") as caught:
+        validated(config)
+    assert "\n" not in str(caught.value)
+    config.search.evaluator = "train"
+    config.supernet.target_latency_us = None
+    validated(config)
+
+
+def test_an_elastic_supernet_s_search_has_limits() -> None:
+    check_mixture(Config(search=dataclasses.replace(SHARED, max_macs=1e6)))
+
+
+@pytest.mark.parametrize("text", ["README.md", "docs/supernet.md", "configs/fashion_mnist_supernet.py"])
+def test_the_budget_that_is_documented_can_be_met(text: str) -> None:
+    words = (Path(__file__).parents[2] / text).read_text()
+    (budget,) = re.findall(r"main extract [^`]*?--max_macs=(\S+)", words)
+    space = searched_space("ofa_small", SupernetConfig(), 28, 10)
+    assert cost(space.decode(smallest_genotype(space))).macs <= float(budget)
 
 
 def test_features_of_a_teacher_that_is_not_there_do_not_matter() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.workspace import read_json
 from search.grammar import from_text
 from tests.pipeline.test_resume import ROOT, TIMEOUT_S, _assert_equal_arrays, _kill_when, _log, _trials
 
@@ -84,6 +86,9 @@ def test_a_killed_run_equals_an_undisturbed_one(images: Path, undisturbed: Path,
 
 def test_a_killed_extraction_goes_on(images: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Killed while networks are evaluated for the predictor, and while the network is fine-tuned."""
+    workdir, calm = tmp_path / "run", tmp_path / "calm"
+    shutil.copytree(undisturbed, workdir)
+    assert start("extract", images, workdir, "--max_macs=6e5", f"--out={calm}").wait(TIMEOUT_S) == 0, _log(workdir)
     out = tmp_path / "out"
     asked = ("--max_macs=6e5", f"--out={out}")
     process = start("extract", images, undisturbed, *asked)
@@ -97,6 +102,14 @@ def test_a_killed_extraction_goes_on(images: Path, undisturbed: Path, tmp_path: 
     assert start("extract", images, undisturbed, *asked).wait(TIMEOUT_S) == 0, _log(undisturbed)
     (log,) = undisturbed.glob("extract/evaluated-*.jsonl")
     assert len(log.read_text().splitlines()) == 10
+    (theirs,) = workdir.glob("extract/evaluated-*.jsonl")
+    assert log.read_text() == theirs.read_text()
+    assert _trials(out) == _trials(calm)
+    (ours,), (theirs,) = out.glob("stages/search-*/winners.json"), calm.glob("stages/search-*/winners.json")
+    assert read_json(ours) == read_json(theirs)
+    weights = "stages/w0.float-*/model/weights.npz"
+    (ours,), (theirs,) = out.glob(weights), calm.glob(weights)
+    _assert_equal_arrays(ours, theirs)
     models = sorted(path.name for path in (out / "release").glob("*.tflite"))
     assert models == ["tiny-float32.tflite", "tiny-ptq.tflite"]
 

@@ -24,7 +24,9 @@ SHARED_SPACES = (
     "mobilenet_v2",
     "mobilenet_v3",
     "ofa_mbv3",
+    "ofa_small",
     "proxyless",
+    "proxyless_small",
     "mnasnet",
 )
 UNSHARED_SPACES = ("fbnet", "mixed_small", "nasbench201", "nasbench_macro", "shufflenet_v2")

@@ -74,6 +74,7 @@ class FakeShared:
 
     space: SearchSpace = field(default_factory=lambda: space("mobilenet_v2_small", 28, CLASSES))
     is_finite: bool = True
+    unfinite: tuple[ArchSpec, ...] = ()
     calls: list[tuple[str, ArchSpec, int]] = field(default_factory=list)
 
     def recalibrate(self, arch: ArchSpec, images: ImageSet) -> None:
@@ -86,7 +87,8 @@ class FakeShared:
         labels = images.labels.copy()
         wrong = round((1 - planted_accuracy(arch)) * len(labels))
         labels[:wrong] = (labels[:wrong] + 1) % CLASSES
-        return np.where(np.eye(CLASSES)[labels] == 1, 1.0 if self.is_finite else np.nan, 0).astype(np.float32)
+        right = 1.0 if self.is_finite and arch not in self.unfinite else np.nan
+        return np.where(np.eye(CLASSES)[labels] == 1, right, 0).astype(np.float32)
 
     def extract(self, arch: ArchSpec) -> Any:
         raise NotImplementedError

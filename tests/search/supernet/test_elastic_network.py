@@ -14,6 +14,7 @@ from search.arch import ArchSpec
 from search.supernet.elastic_ops import resized
 from search.supernet.layout import layout_of
 from search.supernet.network import ElasticNetwork
+from search.supernet.sorting import sort_channels
 from tests.search.supernet.elastic_spaces import (
     SHARED_SPACES,
     named_space,
@@ -129,9 +130,36 @@ def test_a_network_is_judged_by_its_own_statistics_alone(network: ElasticNetwork
     one, other = network.layout.largest, network.layout.smallest
     network.recalibrate(one, IMAGES)
     for judge in (lambda: network.logits(other, IMAGES), lambda: network.extract(other)):
-        with pytest.raises(LitesmithError, match="the batch-norm statistics are of another one") as caught:
+        with pytest.raises(LitesmithError, match="the batch-norm statistics are not its own") as caught:
             judge()
         assert "\n" not in str(caught.value)
+
+
+def test_statistics_of_weights_that_have_changed_are_refused(network: ElasticNetwork) -> None:
+    arch = network.layout.smallest
+    for change in (network.forget_statistics, lambda: sort_channels(network)):
+        network.recalibrate(arch, IMAGES)
+        network.logits(arch, IMAGES)
+        change()
+        with pytest.raises(LitesmithError, match="recalibrate it first"):
+            network.logits(arch, IMAGES)
+
+
+def test_a_small_variance_about_a_large_mean_is_neither_lost_nor_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The squares of such means exceed the variances by more than float32 can tell."""
+    monkeypatch.setattr("search.supernet.network.LARGEST_BATCH", 3)
+    network = ElasticNetwork(rich_space(stages=rich_space().template.stages[:1]), 0)
+    for name, variable in network.weights.items():
+        if name.endswith("project_bn/gamma"):
+            variable.assign(0.01 * tf.ones_like(variable))
+        elif name.endswith("project_bn/beta"):
+            variable.assign(100.0 * tf.ones_like(variable))
+    network.recalibrate(network.layout.largest, IMAGES)
+    found = network.statistics["head_bn/moving_variance"].numpy()
+    kernel = network.weights["head_conv/kernel"].numpy()[0, 0]
+    assert (found > 0).all()
+    # Inputs of variance 0.01^2 a block (two are added), correlated: between nothing and all of them in step.
+    assert (found < 2 * (0.02 * np.abs(kernel).sum(axis=0)) ** 2).all()
 
 
 def test_a_network_of_another_space_is_refused(network: ElasticNetwork) -> None:

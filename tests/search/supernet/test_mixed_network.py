@@ -10,7 +10,7 @@ from core.keras_env import tf
 import numpy as np
 import pytest
 
-from core.errors import UsageError
+from core.errors import LitesmithError, UsageError
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.dataset import ImageSet
@@ -123,9 +123,35 @@ def test_what_is_saved_is_read_again_and_equal_seeds_make_equal_weights(tmp_path
         np.testing.assert_array_equal(ours, theirs)
     network.recalibrate(arch, images)
     network.save(tmp_path / "weights.npz")
+    other.recalibrate(arch, images)
     assert np.abs(other.logits(arch, images) - network.logits(arch, images)).max() > 0.1  # other weights
     other.load(tmp_path / "weights.npz")
+    other.recalibrate(arch, images)
     np.testing.assert_array_equal(other.logits(arch, images), network.logits(arch, images))
+
+
+def test_an_illegal_genotype_is_refused(network):
+    for call in (network.recalibrate_path, network.path_logits):
+        with pytest.raises(UsageError, match=r"^space varied: genotype: .* is not legal; expected 3 choice indices$"):
+            call((0, 0), IMAGES)
+        with pytest.raises(UsageError, match=r"^space varied: stages/0/blocks/0: 99 is not legal; expected an index"):
+            call((99, 0, 0), IMAGES)
+
+
+def test_statistics_of_another_network_or_of_older_weights_are_refused(network):
+    arch = VARIED.decode((0, 0, 0))
+    network.recalibrate(arch, IMAGES)
+    for judge in (
+        lambda: network.path_logits((1, 1, 0), IMAGES),
+        lambda: network.extract(VARIED.decode((1, 1, 0))),
+        lambda: network.mixture_logits(IMAGES),
+    ):
+        with pytest.raises(LitesmithError, match="recalibrate it first"):
+            judge()
+    network.logits(arch, IMAGES)
+    network.forget_statistics()
+    with pytest.raises(LitesmithError, match="recalibrate it first"):
+        network.logits(arch, IMAGES)
 
 
 def test_bad_input_is_refused(network, tmp_path: Path):

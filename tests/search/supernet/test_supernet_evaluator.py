@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,20 @@ def test_a_search_with_shared_weights_finds_a_good_network(tmp_path: Path) -> No
     assert len(trials) == 40 and max(trial.metrics["macs"] for trial in trials) <= 3e6
     first = max(trial.score for trial in trials[:10])
     assert max(trial.score for trial in trials) > first
+
+
+def test_a_network_that_is_not_finite_ends_nothing_and_is_known_from_then_on(tmp_path: Path) -> None:
+    judge = evaluator()
+    genotypes = [(0,) * 21, (1,) * 21, (0, 1, *(0,) * 19)]
+    bad = judge.shared.space.decode(genotypes[1])
+    judge.shared.unfinite = (bad,)  # type: ignore[attr-defined]
+    found = evaluate_genotypes(judge, genotypes, tmp_path / "log")
+    assert [math.isnan(value) for value in found] == [False, True, False]
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert records[1]["val_accuracy"] is None and "not finite" in records[1]["error"]
+    again = evaluator()
+    assert str(evaluate_genotypes(again, genotypes, tmp_path / "log")) == str(found)
+    assert again.shared.calls == []  # type: ignore[attr-defined]
 
 
 def test_evaluated_genotypes_go_on_from_the_log(tmp_path: Path) -> None:

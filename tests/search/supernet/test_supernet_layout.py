@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 
 import pytest
 
@@ -12,7 +13,9 @@ from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.cost import cost
 from search.recipe_space import parse_template
+from search.sampling import random_genotype
 from search.space import SearchSpace
+from search.spaces import SPACES as TABLE
 from search.supernet.genotypes import genotype_of, largest_genotype, smallest_genotype
 from search.supernet.layout import Layout, layout_of
 from search.supernet.weight_specs import WeightSpec
@@ -74,8 +77,22 @@ def test_the_largest_network_is_the_most_expensive_and_the_smallest_the_least(sp
     layout = layout_of(space)
     most, least = cost(layout.largest), cost(layout.smallest)
     assert least.macs < most.macs
-    if space.name not in ("mnasnet", "rich"):  # where an operator with a full convolution may cost more
-        assert all(least.macs <= cost(arch).macs <= most.macs for arch in some_archs(space, 20))
+    assert all(least.macs <= cost(arch).macs <= most.macs for arch in some_archs(space, 20))
+
+
+@by_space
+def test_no_network_like_the_smallest_is_cheaper_and_none_like_the_largest_more_expensive(space: SearchSpace) -> None:
+    rng = random.Random(0)
+    for extreme, sign in ((smallest_genotype(space), 1), (largest_genotype(space), -1)):
+        bound = sign * cost(space.decode(extreme)).macs
+        for _ in range(10):
+            drawn = zip(random_genotype(space, rng), extreme, strict=True)
+            other = tuple(index if rng.random() < 0.2 else kept for index, kept in drawn)
+            assert sign * cost(space.decode(other)).macs >= bound
+
+
+def test_shared_and_unshared_spaces_are_the_whole_table() -> None:
+    assert sorted((*SHARED_SPACES, *UNSHARED_SPACES)) == sorted(TABLE)
 
 
 @pytest.mark.parametrize("name", SHARED_SPACES)

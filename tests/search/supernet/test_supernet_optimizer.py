@@ -9,7 +9,7 @@ import numpy as np
 from search.supernet.optimizer import MaskedAdamW
 
 SHAPES = ((3, 4), (5,))
-DECAY = 0.1
+DECAY, BOTH = 0.1, (True, True)
 NARROW = (np.arange(12).reshape(SHAPES[0]) % 4 < 2, np.arange(5) < 2)
 ALL = tuple(np.ones(shape, bool) for shape in SHAPES)
 
@@ -37,7 +37,7 @@ def step(optimizer: MaskedAdamW, number: int, masks: tuple[np.ndarray, ...], rat
 
 def test_a_step_moves_its_own_slice_only_even_where_momentum_and_decay_would_move_more():
     values = weights()
-    optimizer = MaskedAdamW(values, DECAY)
+    optimizer = MaskedAdamW(values, DECAY, BOTH)
     for number in range(3):
         step(optimizer, number, ALL)
     before = state(optimizer, values)
@@ -51,7 +51,7 @@ def test_a_step_moves_its_own_slice_only_even_where_momentum_and_decay_would_mov
 
 def test_an_element_moves_as_in_an_ordinary_adamw_that_sees_only_its_own_steps():
     values, own = weights(), weights()
-    optimizer = MaskedAdamW(values, DECAY)
+    optimizer = MaskedAdamW(values, DECAY, BOTH)
     for number in range(6):  # the narrow slice is in every step, the rest in every second one
         step(optimizer, number, NARROW if number % 2 else ALL)
     for steps, outside in ((range(6), False), (range(0, 6, 2), True)):
@@ -69,7 +69,7 @@ def test_an_element_moves_as_in_an_ordinary_adamw_that_sees_only_its_own_steps()
 def test_gradients_of_several_networks_are_summed_and_the_union_of_their_slices_moves():
     other = (ALL[0] & (np.arange(12).reshape(SHAPES[0]) >= 8), np.zeros(5, bool))
     values, expected = weights(), weights()
-    optimizer, single = MaskedAdamW(values, DECAY), MaskedAdamW(expected, DECAY)
+    optimizer, single = MaskedAdamW(values, DECAY, BOTH), MaskedAdamW(expected, DECAY, BOTH)
     masked = [[g * m for g, m in zip(gradients(0), masks, strict=True)] for masks in (NARROW, other)]
     for parts, masks in zip(masked, (NARROW, other), strict=True):
         optimizer.accumulate(parts, masks)
@@ -85,7 +85,7 @@ def test_gradients_of_several_networks_are_summed_and_the_union_of_their_slices_
 
 def test_a_slice_that_only_diverged_networks_use_harms_no_other():
     values = weights()
-    optimizer = MaskedAdamW(values, DECAY)
+    optimizer = MaskedAdamW(values, DECAY, BOTH)
     bad = [np.where(mask, np.nan, 0).astype(np.float32) for mask in NARROW]
     optimizer.accumulate(bad, NARROW)
     optimizer.apply(tf.constant(0.01))
@@ -95,7 +95,7 @@ def test_a_slice_that_only_diverged_networks_use_harms_no_other():
 
 def test_reset_forgets_all_steps():
     values = weights()
-    optimizer = MaskedAdamW(values, DECAY)
+    optimizer = MaskedAdamW(values, DECAY, BOTH)
     step(optimizer, 0, ALL)
     optimizer.accumulate(gradients(1), ALL)
     optimizer.reset()
@@ -104,7 +104,17 @@ def test_reset_forgets_all_steps():
         value.assign(start)
     step(optimizer, 2, ALL)
     fresh = weights()
-    other = MaskedAdamW(fresh, DECAY)
+    other = MaskedAdamW(fresh, DECAY, BOTH)
     step(other, 2, ALL)
     for value, expected in zip(values, fresh, strict=True):
         np.testing.assert_array_equal(value.numpy(), expected.numpy())
+
+
+def test_weights_that_do_not_decay_rest_where_their_gradient_is_zero():
+    values, before = weights(), weights()
+    optimizer = MaskedAdamW(values, DECAY, (True, False))
+    optimizer.accumulate([np.zeros(shape, np.float32) for shape in SHAPES], ALL)
+    optimizer.apply(tf.constant(0.01))
+    # One multiplication in float32 apart.
+    np.testing.assert_allclose(values[0].numpy(), before[0].numpy() * (1 - 0.01 * DECAY), rtol=1e-6)
+    np.testing.assert_array_equal(values[1].numpy(), before[1].numpy())

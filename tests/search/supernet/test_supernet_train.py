@@ -19,6 +19,7 @@ from core.progress import Task
 from search.choice import OneOf
 from search.inputs import training_batches
 from search.space import SearchSpace
+from search.supernet import train as training_module
 from search.supernet.genotypes import largest_genotype, smallest_genotype
 from search.supernet.phases import Phase, phases, sample
 from search.supernet.settings import SupernetConfig
@@ -74,13 +75,23 @@ def epochs_in(checkpoint: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Interrupting, History]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Interrupting, History, ElasticTraining]:
     checkpoint = tmp_path_factory.mktemp("undisturbed") / "supernet.npz"
-    return checkpoint, *finish(checkpoint)
+    made: list[ElasticTraining] = []
+
+    class Noted(ElasticTraining):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+            made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_module, "ElasticTraining", Noted)
+        reporter, history = finish(checkpoint)
+    return checkpoint, reporter, history, made[0]
 
 
 def test_progressive_training_goes_through_its_phases_and_tells_them(undisturbed):
-    checkpoint, reporter, history = undisturbed
+    checkpoint, reporter, history, _ = undisturbed
     plan = phases(CONFIG, SPACE)
     assert [phase.name for phase in plan] == ["full", "kernel", "depth 1", "depth 2", "width 1", "width 2"]
     total = CONFIG.full_epochs + CONFIG.epochs
@@ -90,6 +101,10 @@ def test_progressive_training_goes_through_its_phases_and_tells_them(undisturbed
     assert all(", loss " in note for note in reporter.notes)
     assert len(history.loss) == len(history.accuracy) == epochs_in(checkpoint) == total
     assert history.loss[1] < history.loss[0]
+
+
+def test_all_phases_have_three_graphs_together(undisturbed):
+    assert undisturbed[3].traces == 3  # the gradients, the move, the teacher
 
 
 def test_killed_in_two_phases_and_resumed_it_ends_with_the_same_weights(undisturbed, tmp_path):
