@@ -95,7 +95,7 @@ def test_the_factories_read_the_configured_logs(factory, tmp_path):
         ({"warm_start": 2}, "config.search.warm_start: 2 is not legal; expected 0 with config.search.oracle = 'bay"),
         ({"warm_start": 9, "oracle": "transfer"}, "config.search.warm_start: 9 is not legal; expected a number from 0"),
         ({"proxy": "x"}, "config.search.proxy: 'x' is not legal; expected one of logsynflow, macs, naswot"),
-        ({"evaluator": "x"}, "config.search.evaluator: 'x' is not legal; expected one of train, zero_cost"),
+        ({"evaluator": "x"}, "config.search.evaluator: 'x' is not legal; expected one of supernet, train, zero_cost"),
         ({"evaluator": "zero_cost"}, "config.search.cost with config.search.evaluator = 'zero_cost': 'latency_us' is"),
     ],
 )

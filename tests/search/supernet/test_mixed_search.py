@@ -143,7 +143,8 @@ def test_a_step_of_a_path_changes_its_own_weights_alone():
 
 def values(network: MixedNetwork, steps: Any) -> dict[str, np.ndarray]:
     found = {f"weights_{number}": matrix.numpy() for number, matrix in enumerate(network.weights)}
-    slots = {name: slot.numpy() for name, slot in steps.variables().items() if not name.startswith("alpha")}
+    others = ("alpha", "latency")  # of the architecture, not of the weights
+    slots = {name: slot.numpy() for name, slot in steps.variables().items() if not name.startswith(others)}
     return {**found, **slots}
 
 
