@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -216,14 +215,6 @@ def _unmeasured(searched: SearchSpace) -> LatencyTable:
     data_type = data_type_of(FULL_INTEGER)
     blocks = (BlockLatency(key.text, 1.0, 1.0, 1.0, 0) for key in distinct_blocks(searched, data_type))
     return LatencyTable(searched.name, data_type, {"verdict": "not measured"}, "", "", tuple(blocks))
-
-
-@contextmanager
-def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Notes how long the block took."""
-    began = time.perf_counter()
-    yield
-    seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - began
 
 
 def macs(arch: ArchSpec) -> float:

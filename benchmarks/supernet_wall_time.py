@@ -24,7 +24,7 @@ from core.keras_env import keras, reset
 from android_bench.protocol import search_latency_us
 from android_bench.settings import BenchConfig
 from benchmarks.search_results import Rows
-from benchmarks.supernet_place import ELASTIC_SPACE, Place, percent, standard_error, timed
+from benchmarks.supernet_place import ELASTIC_SPACE, Place, percent, standard_error
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
 from deploy.convert import convert
@@ -34,7 +34,7 @@ from pipeline.evaluators import TrainEvaluator
 from search.arch import ArchSpec
 from search.build import build
 from search.dataset import ImageSet
-from search.evaluate import Candidate, InProcess
+from search.evaluate import Candidate, InProcess, timed
 from search.grammar import to_text
 from search.loop import search_with
 from search.oracles.strategy import Strategy

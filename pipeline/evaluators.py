@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,9 +30,8 @@ from deploy.release import zipped_bytes
 from deploy.schemes import FULL_INTEGER
 from pipeline.data import load
 from search.build import build
-from search.cost import cost
 from search.dataset import ImageData
-from search.evaluate import Alone, Candidate, Evaluation
+from search.evaluate import Alone, Candidate, Evaluation, computed_metrics, timed
 from search.latency.configured import table_latency
 from search.settings import SearchConfig, TrainConfig
 from search.train import Span, accuracy, fit, labels_supervision
@@ -96,14 +93,14 @@ class MeasuringEvaluator:
     def _measured(self, model: keras.Model, candidate: Candidate, scheme: str, data: ImageData) -> dict[str, float]:
         """Metrics int8_val_accuracy, size_bytes, zipped_bytes and latency_us of the model as a .tflite; `data` are
         images of its resolution. Raises CandidateError if it cannot be converted or measured."""
-        with self._phase("convert"):
+        with timed(self.seconds, "convert"):
             sparse = any(is_sparse_step(part) for part in candidate.recipe.split("+"))
             content = self._converted(model, scheme, sparse, data)
             path = self.scratch / f"{candidate.arch_id}.tflite"
             atomic_write_bytes(path, content)
-        with self._phase("evaluate_int8"):
+        with timed(self.seconds, "evaluate_int8"):
             int8_accuracy = tflite_accuracy(content, data.val)
-        with self._phase("measure"):
+        with timed(self.seconds, "measure"):
             latency = self._latency_us(path)
         path.unlink()
         return {
@@ -129,14 +126,6 @@ class MeasuringEvaluator:
                 reason = str(error)
         raise CandidateError(f"cannot be measured: {reason}")
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
 
 @dataclass
 class TrainEvaluator(MeasuringEvaluator):
@@ -161,12 +150,12 @@ class TrainEvaluator(MeasuringEvaluator):
         MACs and parameters are those of the network after its recipe, the other two of the network before.
         """
         self.seconds = {}
-        computed = cost(candidate.arch)
-        with self._phase("build"):
+        computed = computed_metrics(candidate.arch)
+        with timed(self.seconds, "build"):
             reset(candidate.seed)
             model = build(candidate.arch)
         checkpoint = self.scratch / f"{content_id(candidate.arch)}.npz"
-        with self._phase("train"):
+        with timed(self.seconds, "train"):
             fit(
                 model,
                 self.data.train.first(self.config.train_images),
@@ -179,16 +168,11 @@ class TrainEvaluator(MeasuringEvaluator):
                 reporter=self.reporter,
                 label="  training",
             )
-        with self._phase("evaluate"):
-            metrics = {"val_accuracy": accuracy(model, self.data.val)}
-        metrics |= {
-            "macs": float(computed.macs),
-            "params": float(computed.params),
-            "peak_memory_bytes": float(computed.peak_memory_bytes),
-        }
+        with timed(self.seconds, "evaluate"):
+            metrics = {"val_accuracy": accuracy(model, self.data.val), **computed}
         scheme = FULL_INTEGER
         if candidate.recipe:
-            with self._phase("compress"):
+            with timed(self.seconds, "compress"):
                 model, scheme, after = self._compressed(model, candidate)
             metrics |= {"macs": float(after.macs), "params": float(after.params)}
         if self._predicted_us is not None:

@@ -16,7 +16,7 @@ from pipeline.evaluators import MeasuringEvaluator
 from pipeline.images import resized_data
 from pipeline.supernet_record import searched_space
 from search.dataset import ImageData
-from search.evaluate import Alone, Candidate, Evaluation
+from search.evaluate import Alone, Candidate, Evaluation, timed
 from search.settings import SearchConfig
 from search.supernet.evaluator import SupernetEvaluator
 from search.supernet.methods import load_shared
@@ -84,7 +84,7 @@ class SharedEvaluator(MeasuringEvaluator):
         finally:
             self.seconds |= self.judge.seconds
         if self.config.measured:
-            with self._phase("extract"):
+            with timed(self.seconds, "extract"):
                 reset(candidate.seed)
                 model = self.judge.shared.extract(candidate.arch)
             data = self._images(candidate.arch.resolution)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import UsageError, one_line
 from search.arch import ArchSpec
+from search.cost import cost
 from search.space import Genotype
 
 
@@ -34,6 +35,23 @@ class Evaluation:
 
     metrics: dict[str, float]
     seconds: dict[str, float]
+
+
+def computed_metrics(arch: ArchSpec) -> dict[str, float]:
+    """The metrics that a network has by its spec alone: macs, params, peak_memory_bytes. Raises CandidateError."""
+    found = cost(arch)
+    values = {"macs": found.macs, "params": found.params, "peak_memory_bytes": found.peak_memory_bytes}
+    return {name: float(value) for name, value in values.items()}
+
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Adds what the block takes to the seconds of a phase, also if it fails."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - began
 
 
 class Evaluator(Protocol):

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from core.errors import CandidateError
 from core.registry import check_name
 from search.build import build
-from search.cost import cost
-from search.evaluate import Candidate, Evaluation
+from search.evaluate import Candidate, Evaluation, computed_metrics
 from search.settings import PROXIES, PROXY_SCORE
 
 Images = NDArray[np.float32]
@@ -121,7 +120,7 @@ class ZeroCostEvaluator:
         Raises CandidateError if the network cannot be built, or the proxy has no finite value for it.
         """
         started = time.perf_counter()
-        computed = cost(candidate.arch)
+        computed = computed_metrics(candidate.arch)
         values = []
         for number in range(self.inits):
             reset(candidate.seed + number)
@@ -130,9 +129,8 @@ class ZeroCostEvaluator:
         if not math.isfinite(value):
             raise CandidateError(f"{self.proxy} is {value}")
         self.seconds = {"proxy": time.perf_counter() - started}
-        metrics = {PROXY_SCORE: bounded(value), "macs": computed.macs, "params": computed.params}
-        metrics |= {"peak_memory_bytes": computed.peak_memory_bytes, self.proxy: value}
-        return Evaluation({name: float(number) for name, number in metrics.items()}, dict(self.seconds))
+        metrics = {PROXY_SCORE: float(bounded(value)), **computed, self.proxy: value}
+        return Evaluation(metrics, dict(self.seconds))
 
 
 def bounded(value: float) -> float:

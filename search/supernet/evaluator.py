@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ from core.errors import CandidateError, LitesmithError, one_line
 from core.progress import Reporter, SilentReporter
 from core.workspace import AppendLog
 from search.arch import ArchSpec
-from search.cost import cost
 from search.dataset import ImageData
-from search.evaluate import Candidate, Evaluation
+from search.evaluate import Candidate, Evaluation, computed_metrics, timed
 from search.latency.configured import table_latency
 from search.settings import SearchConfig
 from search.space import Genotype
@@ -50,13 +47,8 @@ class SupernetEvaluator:
 
         Raises UsageError for a network of another space, CandidateError if its outputs are not finite.
         """
-        computed = cost(candidate.arch)
-        metrics = {
-            "val_accuracy": self.accuracy(candidate.arch),
-            "macs": float(computed.macs),
-            "params": float(computed.params),
-            "peak_memory_bytes": float(computed.peak_memory_bytes),
-        }
+        computed = computed_metrics(candidate.arch)
+        metrics = {"val_accuracy": self.accuracy(candidate.arch), **computed}
         if self._predicted_us is not None:
             metrics["latency_us"] = self._predicted_us(candidate.arch)
         return Evaluation(metrics, dict(self.seconds))
@@ -64,18 +56,10 @@ class SupernetEvaluator:
     def accuracy(self, arch: ArchSpec) -> float:
         """The validation accuracy (0..1) of a network with its own batch-norm statistics. Raises as `evaluate`."""
         self.seconds = {}
-        with self._phase("recalibrate"):
+        with timed(self.seconds, "recalibrate"):
             self.shared.recalibrate(arch, self._images)
-        with self._phase("evaluate"):
+        with timed(self.seconds, "evaluate"):
             return shared_accuracy(self.shared, arch, self._val)
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = time.perf_counter() - started
 
 
 def evaluate_genotypes(
