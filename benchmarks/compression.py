@@ -23,11 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compression_cases import CASES, Row, Workplace
+from benchmarks.marks import put_between
 from core.checks import in_choices, in_range
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, one_line
 from core.progress import Reporter
 from core.spec_io import from_plain
-from core.workspace import atomic_write_bytes, atomic_write_json, locked, read_json
+from core.workspace import atomic_write_json, locked, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = ROOT / "docs" / "compression.md"
@@ -74,14 +75,9 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 def write_docs(rows: Sequence[Row], path: Path = DOC) -> None:
     """Puts the rows into the page, between its marks. Raises UsageError if they are not there."""
-    text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UsageError(f"{path}: expected one {BEGIN} and one {END}")
     aligned = "|".join("---" if number in (0, 1, 9) else "---:" for number in range(len(HEADINGS)))
     lines = ["", f"| {' | '.join(HEADINGS)} |", f"|{aligned}|", *(f"| {' | '.join(cells(row))} |" for row in rows), ""]
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    atomic_write_bytes(path, (before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after).encode())
+    put_between(path, BEGIN, END, "\n" + "\n".join(lines) + "\n")
 
 
 def pin(out: Path, factor: float) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.marks import put_between
 from benchmarks.search_cases import CASES, HYPERBAND, RANDOM, Case
-from core.errors import UsageError
 from core.workspace import atomic_write_bytes
 
 EXACT_UP_TO = 14  # pairs: all signs are tried; of more pairs, so many draws:
@@ -201,12 +201,7 @@ def as_markdown(tables: Iterable[Rows]) -> str:
 
 def write_docs(path: Path, tables: Iterable[Rows]) -> None:
     """Puts the tables between the markers. Raises UsageError if these are not there."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{path}: no lines {BEGIN!r} and {END!r}; expected both, to put the figures between them")
-    atomic_write_bytes(path, f"{before}{begin}\n\n{as_markdown(tables)}\n\n{end}{after}".encode())
+    put_between(path, BEGIN, END, f"\n\n{as_markdown(tables)}\n\n")
 
 
 def draw(path: Path, records: Records) -> None:

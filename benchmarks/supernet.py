@@ -33,6 +33,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.marks import put_between
 from benchmarks.search_results import Rows, as_markdown
 from benchmarks.supernet_differentiable import differentiable
 from benchmarks.supernet_memory import memory
@@ -43,7 +44,7 @@ from core.checks import in_choices, in_range
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, one_line
 from core.progress import Reporter
 from core.spec_io import content_id, from_plain
-from core.workspace import atomic_write_bytes, atomic_write_json, locked, read_json
+from core.workspace import atomic_write_json, locked, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = ROOT / "docs" / "supernet.md"
@@ -78,13 +79,8 @@ def show(tables: Iterable[Rows], console: Console) -> None:
 
 def write_docs(tables: dict[str, list[Rows]], path: Path = DOC) -> None:
     """Puts the tables of each data set and seed into the page, between its marks. Raises UsageError without them."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UsageError(f"{path}: expected one {BEGIN} and one {END}")
     blocks = [f"### {name}\n\n{as_markdown(found)}" for name, found in tables.items() if found]
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    atomic_write_bytes(path, "".join((before, BEGIN, "\n\n", "\n\n".join(blocks), "\n\n", END, after)).encode())
+    put_between(path, BEGIN, END, "\n\n" + "\n\n".join(blocks) + "\n\n")
 
 
 def pin(folder: Path, scale_id: str) -> None:
