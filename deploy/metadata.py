@@ -29,6 +29,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _WORKER = Path(__file__).with_name("metadata_worker.py")
 _WRITE_TIMEOUT_S = 120.0
 _TIMEOUT_PER_IMAGE_S = 1.0
+# The greatest float32 below 255. By 255 itself the wrapper, which does not round, would lower 120 of the 256 bytes.
+_JUST_BELOW_255 = 254.99998474121094
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +71,9 @@ def write(model: Path, out: Path, labels: Sequence[str], name: str, description:
     """
     inputs, outputs = describe(model)
     _check_labels(labels, outputs[0].shape[-1])
-    # The Task Library feeds (pixel - mean) / std to a float model; byte / 255 is what ours take.
-    std = 255.0 if inputs[0].dtype == "float32" else 1.0
+    # The Task Library feeds (pixel - mean) / std to a float model, and byte / 255 is what ours take. A uint8 model it
+    # feeds the bytes, but the generated wrapper the same quotient, divided by the input's scale and cut to a byte.
+    std = 255.0 if inputs[0].dtype == "float32" else _JUST_BELOW_255
     with tempfile.TemporaryDirectory() as directory:
         labels_file, written = Path(directory, "labels.txt"), Path(directory, "model.tflite")
         labels_file.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
@@ -92,6 +95,16 @@ def check(model: Path, images: UInt8) -> TaskLibraryResult:
         request = {"command": "classify", "model": str(model), "images": str(file)}
         answer = _ask(request, _WRITE_TIMEOUT_S + _TIMEOUT_PER_IMAGE_S * len(images))
     return TaskLibraryResult(np.asarray(answer["scores"], np.float32), tuple(answer["labels"]))
+
+
+def generate_wrapper(model: Path, package: str, class_name: str) -> dict[str, str]:
+    """The files of an Android wrapper for a model with metadata: relative path -> text (see tflite_codegen).
+
+    Raises ProcessError with the generator's reason if it does not take the model.
+    """
+    request = {"model": str(model), "package": package, "class": class_name, "asset": model.name}
+    answer: dict[str, str] = _ask({"command": "generate", **request}, _WRITE_TIMEOUT_S)
+    return answer
 
 
 def disagreements(model: Path, images: UInt8, labels: Sequence[str]) -> tuple[Disagreement, ...]:

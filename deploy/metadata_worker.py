@@ -1,4 +1,5 @@
-"""Runs in tflite-support's own environment: writes metadata into a model, or runs it through the Task Library.
+"""Runs in tflite-support's own environment: writes metadata into a model, runs it through the Task Library, or
+generates an Android wrapper for it.
 
 A request is one JSON object on standard input, the answer one on standard output (see `deploy.metadata`). Imports
 nothing of litesmith. The submodules are imported directly because the package `tflite_support` also loads audio code,
@@ -80,9 +81,26 @@ def classify(request: dict[str, Any]) -> dict[str, Any]:
     return {"scores": scores, "labels": labels}
 
 
+def generate(request: dict[str, Any]) -> dict[str, Any]:
+    """The files that the code generator makes for the model with metadata `request["model"]`: path -> text.
+
+    Raises ValueError with the generator's reason if it does not take the model.
+    """
+    from tensorflow_lite_support.codegen.python import _pywrap_codegen as codegen  # its command line only wraps this
+
+    generator = codegen.AndroidJavaGenerator("")
+    with open(request["model"], "rb") as file:
+        content = file.read()
+    result = generator.generate(content, request["package"], request["class"], request["asset"])
+    reason = generator.get_error_message().strip()
+    if reason or not result.files:
+        raise ValueError(reason or "the code generator made nothing")
+    return {file.path.lstrip("/"): file.content for file in result.files}
+
+
 def main() -> int:
     """Answers one request; an exception becomes one line on standard error and exit code 1."""
-    commands = {"write": write_metadata, "classify": classify}
+    commands = {"write": write_metadata, "classify": classify, "generate": generate}
     request = json.load(sys.stdin)
     try:
         json.dump(commands[request["command"]](request), sys.stdout)
