@@ -18,6 +18,8 @@ SCHEMES = (FLOAT32, FLOAT16, DYNAMIC_RANGE, INT8_WEIGHTS, INT4_WEIGHTS, FULL_INT
 # deploy.convert makes these from a model alone; "mixed" also needs images to judge by (deploy.mixed_precision).
 CONVERTIBLE = tuple(scheme for scheme in SCHEMES if scheme != MIXED)
 UINT8_IMAGES = (FULL_INTEGER, MIXED)  # the schemes whose input and output are uint8
+# Of no recipe: int8_weights but for the last layer, with signatures by which an app trains that (deploy.personalize).
+PERSONALIZE = "personalize"
 
 # A model of uint8 images takes the raw pixel: byte b stands for b / 255.
 INPUT_SCALE, INPUT_ZERO_POINT = 1 / 255, 0

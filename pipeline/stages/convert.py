@@ -31,7 +31,8 @@ def run(context: StageContext) -> Outcome:
     calibration = representative_images(data.train)
     sparse = any(is_sparse_step(step) for step in record.steps or params["steps"])
     val = data.val.first(MIXED_IMAGES)
-    converted = convert_any(model, scheme, calibration, val, params.get("max_loss", 0.0), sparse=sparse)
+    max_loss, spare_classes = params.get("max_loss", 0.0), params.get("spare_classes", 0)
+    converted = convert_any(model, scheme, calibration, val, max_loss, sparse=sparse, spare_classes=spare_classes)
     if converted.fall_back is not None:
         atomic_write_json(context.out / "fall_back.json", converted.fall_back)
     if converted.encoding is not None:
