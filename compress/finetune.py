@@ -10,6 +10,7 @@ from core.keras_env import keras
 
 from compress.noise import repeatable_noise
 from core.progress import Reporter
+from core.tracking import Tracker
 from search.dataset import ImageSet
 from search.inputs import steps_per_epoch
 from search.settings import TrainConfig
@@ -34,6 +35,7 @@ class FineTune:
     seed: int
     checkpoint: Path | None = None
     reporter: Reporter | None = None
+    tracker: Tracker | None = None
 
     @property
     def total_steps(self) -> int:
@@ -54,4 +56,5 @@ class FineTune:
                 checkpoint=self.checkpoint,
                 reporter=self.reporter,
                 label=label,
+                tracker=self.tracker,
             )

@@ -22,6 +22,7 @@ from compress.settings import is_sparse_step
 from core.errors import CandidateError, LitesmithError
 from core.progress import Reporter, SilentReporter
 from core.spec_io import content_id
+from core.tracking import Tracker
 from core.workspace import atomic_write_bytes
 from deploy.calibration import representative_images
 from deploy.conversion import convert_any
@@ -56,6 +57,7 @@ class TrainEvaluatorFactory:
     scratch: Path
     compress: CompressConfig = field(default_factory=CompressConfig)
     connections: Connections = field(default_factory=Connections)
+    tracker: Tracker = field(default_factory=Tracker)
 
     def __call__(self, alone: Alone) -> TrainEvaluator:
         """The evaluator of one worker."""
@@ -67,6 +69,7 @@ class TrainEvaluatorFactory:
             alone=alone,
             compress=self.compress,
             connections=self.connections,
+            tracker=self.tracker,
         )
 
 
@@ -78,6 +81,7 @@ class MeasuringEvaluator:
     `scratch` is where the .tflite is while it is measured.
     `alone` keeps the search's other workers off the host while its latency is measured; no other target minds them.
     `compress` has the settings of the passes that a candidate's recipe names.
+    `tracker` is the search's; a candidate's trainings are tracked by its part of the name `arch_id`.
     """
 
     config: SearchConfig
@@ -89,6 +93,7 @@ class MeasuringEvaluator:
     alone: Alone = nullcontext
     compress: CompressConfig = field(default_factory=CompressConfig)
     connections: Connections = field(default_factory=Connections)
+    tracker: Tracker = field(default_factory=Tracker)
 
     def _measured(self, model: keras.Model, candidate: Candidate, scheme: str, data: ImageData) -> dict[str, float]:
         """Metrics int8_val_accuracy, size_bytes, zipped_bytes and latency_us of the model as a .tflite; `data` are
@@ -167,6 +172,7 @@ class TrainEvaluator(MeasuringEvaluator):
                 checkpoint=checkpoint,
                 reporter=self.reporter,
                 label="  training",
+                tracker=self.tracker.of(candidate.arch_id),
             )
         with timed(self.seconds, "evaluate"):
             metrics = {"val_accuracy": accuracy(model, self.data.val), **computed}
@@ -200,7 +206,9 @@ class TrainEvaluator(MeasuringEvaluator):
             reporter=self.reporter,
         )
         promised, after = Invariants(), model_cost(model)
-        for spec in recipe.passes:
-            result = apply_pass(spec, model, promised, fine_tune, self.data.val)
+        for number, spec in enumerate(recipe.passes, 1):
+            tracker = self.tracker.of(candidate.arch_id).of(f"{number}-{spec.name}")
+            own = dataclasses.replace(fine_tune, tracker=tracker)
+            result = apply_pass(spec, model, promised, own, self.data.val)
             model, promised, after = result.model, result.invariants, result.cost
         return model, recipe.scheme, after

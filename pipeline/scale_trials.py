@@ -16,6 +16,7 @@ from android_bench.targets import resolve_target
 from core.errors import CandidateError, UsageError
 from core.progress import Reporter
 from core.spec_io import content_id, to_plain
+from core.tracking import TENSORBOARD, EventTracker
 from core.workspace import (
     atomic_write_bytes,
     atomic_write_json,
@@ -38,7 +39,7 @@ from search.grammar import to_text
 from search.loop import training_seed
 from search.lowering import layers_of
 from search.objective import FAILED_SCORE
-from search.trials import FAILED, OK, Trial, TrialLog
+from search.trials import FAILED, OK, Trial, TrialLog, track_trial
 
 # What of the configuration a training's result depends on; another value needs another folder.
 _PINNED = ("epochs", "batch_size", "learning_rate", "train_images")
@@ -90,7 +91,9 @@ class ScaleTrials:
     def _train(self, arch: ArchSpec, name: str) -> Trial:
         search = dataclasses.replace(self.config.search, cost="macs", oracle="random")
         seed = training_seed(self.config.seed, name)
-        evaluator = TrainEvaluator(search, self.config.bench, self._data(arch.resolution), self.folder, self.reporter)
+        tracker = EventTracker(self.folder / TENSORBOARD)
+        data = self._data(arch.resolution)
+        evaluator = TrainEvaluator(search, self.config.bench, data, self.folder, self.reporter, tracker=tracker)
         trial = Trial(
             index=len(self._log.trials),
             oracle_id="",
@@ -107,6 +110,7 @@ class ScaleTrials:
         if result.evaluation is not None:
             metrics = result.evaluation.metrics
             trial = dataclasses.replace(trial, status=OK, score=metrics["val_accuracy"], metrics=metrics)
+        track_trial(tracker, {"network": trial.arch, "resolution": arch.resolution}, trial)
         self._log.append(trial)
         words = f"val {100 * trial.score:.1f} %" if trial.status == OK else f"failed: {trial.reason}"
         self.reporter.line(f"  network {trial.index + 1}: {words}, {trial.arch}")

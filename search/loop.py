@@ -9,19 +9,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.errors import CandidateError, LitesmithError
 from core.progress import Reporter, Task
 from core.spec_io import content_id, hashed_seed
+from core.tracking import Tracker
 from search.evaluate import Attempt, Candidate, Evaluator, InProcess, Workers
 from search.grammar import to_text
 from search.objective import FAILED_SCORE, OBJECTIVES, PARETO, weighted
 from search.pareto import front
 from search.settings import ZERO_COST, SearchConfig
 from search.space import Genotype, SearchSpace
-from search.trials import FAILED, OK, Trial, TrialLog
+from search.trials import FAILED, OK, Trial, TrialLog, track_trial
 
 _GIVEN = ("index", "oracle_id", "genotype", "arch_id", "seed")  # what of a trial is known before its evaluation
 
@@ -61,9 +63,11 @@ def run_search(
     *,
     seed: int,
     reporter: Reporter,
+    tracker: Tracker | None = None,
 ) -> list[Trial]:
     """`search_with` for an evaluator in this process, one trial at a time."""
-    return search_with(InProcess(evaluator), config, space, strategy, log_path, seed=seed, reporter=reporter)
+    workers = InProcess(evaluator)
+    return search_with(workers, config, space, strategy, log_path, seed=seed, reporter=reporter, tracker=tracker)
 
 
 def search_with(
@@ -75,8 +79,11 @@ def search_with(
     *,
     seed: int,
     reporter: Reporter,
+    tracker: Tracker | None = None,
 ) -> list[Trial]:
     """Runs the search to its end, from where the log stands, and returns all trials in the order of completion.
+
+    `tracker` gets each trial's figures as points of trial/NAME, and its part of the name `arch_id` compares the trials.
 
     Raises LitesmithError if no trial at all could be evaluated, or if the log does not belong to this search.
     """
@@ -88,6 +95,7 @@ def search_with(
         task.advance(min(len(trials), config.max_trials), "resumed" if trials else "")
         while search.ask_for_more():
             trial = search.next_trial()
+            track_trial(tracker or Tracker(), _chosen(space, trial.genotype), trial)
             search.log.append(trial)
             strategy.report(trial.oracle_id, trial.score, trial.metrics)
             _show(reporter, task, trial, config, trials)
@@ -264,6 +272,12 @@ def _score(config: SearchConfig, metrics: Mapping[str, float]) -> float:
     if config.objective == "weighted":
         return weighted(accuracy, cost, config.target_cost, config.cost_weight)
     return OBJECTIVES[config.objective](accuracy, cost, config.target_cost)
+
+
+def _chosen(space: SearchSpace, genotype: Genotype) -> dict[str, Any]:
+    """The choices of a genotype by their hyperparameter names; of a choice that is a whole block its number."""
+    pairs = [(gene, index) for gene, index in zip(space.genes, genotype, strict=True) if len(gene.choices) > 1]
+    return {gene.path: index if is_dataclass(gene.choices[index]) else gene.choices[index] for gene, index in pairs}
 
 
 def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig, trials: list[Trial]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from core.errors import CandidateError
 from core.progress import Reporter, SilentReporter, Task
+from core.tracking import Tracker
 from core.workspace import atomic_write_bytes
 from search.dataset import ImageSet
 from search.inputs import steps_per_epoch, training_batches
@@ -92,6 +94,7 @@ def fit(
     checkpoint: Path | None = None,
     reporter: Reporter | None = None,
     label: str = "train",
+    tracker: Tracker | None = None,
 ) -> History:
     """Trains `model` in place and returns its history.
 
@@ -99,6 +102,7 @@ def fit(
       span: the epochs to train; by default all of `config.epochs`.
       checkpoint: a file to write after each epoch; if it exists the training goes on from it.
       callbacks: Keras callbacks of a compression pass.
+      tracker: gets train/loss, train/accuracy, train/learning_rate and train/seconds of each epoch.
 
     Raises CandidateError if the loss is not finite.
     """
@@ -125,7 +129,7 @@ def fit(
         num_classes=num_classes,
     ).map(lambda x, y: (x, supervision.targets(x, y)), num_parallel_calls=1)
     with (reporter or SilentReporter()).task(label, remaining * steps) as task:
-        recorder = _Recorder(history, checkpoint, task)
+        recorder = _Recorder(history, checkpoint, task, tracker or Tracker())
         model.fit(
             batches.prefetch(2),
             initial_epoch=first_epoch,
@@ -195,14 +199,17 @@ def accuracy(model: keras.Model, images: ImageSet) -> float:
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Collects the history, shows progress, writes the checkpoint, and stops a training that diverges."""
+    """Collects the history, shows progress, logs, writes the checkpoint, and stops a training that diverges."""
 
-    def __init__(self, history: History, checkpoint: Path | None, task: Task) -> None:
+    def __init__(self, history: History, checkpoint: Path | None, task: Task, tracker: Tracker) -> None:
         super().__init__()
         self.history = history
-        self._checkpoint, self._task = checkpoint, task
-        self._note = ""
+        self._checkpoint, self._task, self._tracker = checkpoint, task, tracker
+        self._note, self._began = "", 0.0
         self._supports_tf_logs = True  # do not fetch the metrics to Python after every batch
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         self._task.advance(1, self._note)
@@ -215,5 +222,9 @@ class _Recorder(keras.callbacks.Callback):
             (*self.history.loss, values["loss"]), (*self.history.accuracy, values.get("accuracy", 0.0))
         )
         self._note = f"loss {values['loss']:.3f}, train accuracy {100 * values.get('accuracy', 0.0):.1f} %"
+        # Before the checkpoint: an epoch that is trained again is logged again, and none is missing.
+        rate, seconds = float(self.model.optimizer.learning_rate), time.perf_counter() - self._began
+        curves = {f"train/{name}": value for name, value in values.items()}
+        self._tracker.scalars(epoch + 1, {**curves, "train/learning_rate": rate, "train/seconds": seconds})
         if self._checkpoint is not None:
             save(self.model, self._checkpoint, epoch + 1, self.history)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from core.spec_io import from_plain
+from core.tracking import Tracker
 from core.workspace import AppendLog
 from search.space import Genotype
 
@@ -83,3 +85,22 @@ def best(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
     """
     worked = (trial for trial in longest(trials) if trial.status == OK)
     return tuple(sorted(worked, key=lambda t: (-t.score, t.index))[:count])
+
+
+def track_trial(tracker: Tracker, chosen: Mapping[str, Any], trial: Trial) -> None:
+    """A search's curves go on by one point, trial/NAME for each figure; one more row compares its trials.
+
+    To be called before the trial is in the log: then one that is evaluated again replaces what was tracked, and none is
+    missing. `chosen` are its hyperparameters. The row belongs to the tracker's part of the name `arch_id`; a repeated
+    result is none of its own.
+    """
+    number, figures = trial.index + 1, dict(trial.metrics)
+    if trial.status == OK:
+        figures["score"] = trial.score
+    seconds = {"seconds": sum(trial.seconds.values())} if trial.seconds else {}
+    tracker.scalars(number, {f"trial/{name}": value for name, value in (figures | seconds).items()})
+    if trial.reused_from is None:
+        recipe = {"recipe": trial.recipe} if trial.recipe else {}
+        values = {**chosen, **recipe, "network": trial.arch, "epochs": trial.epochs}
+        row = tracker.of(trial.arch_id)
+        row.compare(values, figures, step=trial.epochs, title=f"trial {number}", succeeded=trial.status == OK)

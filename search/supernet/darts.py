@@ -9,6 +9,7 @@ from typing import Any
 from core.keras_env import tf
 
 from core.progress import Reporter
+from core.tracking import Tracker
 from search.dataset import ImageData
 from search.latency.table import LatencyTable
 from search.supernet.latency_term import LatencyTerm
@@ -30,6 +31,7 @@ def train_darts(
     checkpoint: Path,
     reporter: Reporter | None = None,
     table: LatencyTable | None = None,
+    tracker: Tracker | None = None,
 ) -> Found:
     """Searches by the mixture's gradient; with `config.second_order` through one step of the weights.
 
@@ -42,7 +44,9 @@ def train_darts(
     Raises UsageError for settings, data or a table that do not fit, CandidateError if the search diverges.
     """
     steps = DartsSteps(network, config, LatencyTerm(network, config, table))
-    return run_search(steps, network, data, config, seed=seed, checkpoint=checkpoint, reporter=reporter)
+    return run_search(
+        steps, network, data, config, seed=seed, checkpoint=checkpoint, reporter=reporter, tracker=tracker
+    )
 
 
 class DartsSteps(Steps):

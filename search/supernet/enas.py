@@ -16,6 +16,7 @@ from core.keras_env import tf
 import numpy as np
 
 from core.progress import Reporter
+from core.tracking import Tracker
 from search.dataset import ImageData, ImageSet
 from search.space import Genotype
 from search.supernet.controller import Controller
@@ -53,14 +54,17 @@ def train_enas(
     seed: int,
     checkpoint: Path,
     reporter: Reporter,
+    tracker: Tracker | None = None,
 ) -> EnasResult:
     """Trains `network` in place, and a policy of its own.
 
     `checkpoint` is written after each epoch of both; if it exists the training goes on from it, and ends with the same
-    weights and the same policy. Raises CandidateError if the loss is not finite.
+    weights and the same policy. `tracker` gets the curves of search.train.fit, and train/reward. Raises CandidateError
+    if the loss is not finite.
     """
     controller = Controller(network.space, seed=seed, networks_per_step=config.networks_per_step)
-    training = ElasticTraining(network, data, config, seed=seed, sampler=controller.networks)
+    tracker = tracker or Tracker()
+    training = ElasticTraining(network, data, config, seed=seed, sampler=controller.networks, tracker=tracker)
     rewards: list[float] = []
     if checkpoint.exists():
         extra = training.restore(checkpoint)
@@ -72,6 +76,7 @@ def train_enas(
             training.run_epoch(task)
             rewards.append(controller.learn(judge.reward, config.controller_steps))
             task.advance(0, f"mean reward {100 * rewards[-1]:.1f} %")
+            tracker.scalars(training.epoch, {"train/reward": rewards[-1]})
             training.save(checkpoint, _extra(controller, rewards))
     return EnasResult(training.history, tuple(rewards), controller.entropy, controller.suggestions(SUGGESTIONS))
 

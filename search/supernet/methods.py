@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from core.progress import Reporter
 from core.registry import load
+from core.tracking import Tracker
 from search.arch import ArchSpec
 from search.dataset import ImageData
 from search.latency.table import LatencyTable
@@ -34,6 +35,7 @@ class Request:
     Attributes:
       scratch: a folder for checkpoints; the same request with the same folder goes on there.
       latency: of the space's operators, for a method that weighs the expected latency.
+      tracker: of the training's curves.
     """
 
     config: SupernetConfig
@@ -43,6 +45,7 @@ class Request:
     scratch: Path
     reporter: Reporter
     latency: LatencyTable | None = None
+    tracker: Tracker = field(default_factory=Tracker)
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,7 @@ def elastic(request: Request) -> Trained:
     from search.supernet.train import train_elastic
 
     network = ElasticNetwork(request.space, request.seed)
-    checkpoint = request.scratch / CHECKPOINT
-    train_elastic(
-        network, request.data, request.config, seed=request.seed, checkpoint=checkpoint, reporter=request.reporter
-    )
+    train_elastic(network, request.data, request.config, **_options(request))
     return Trained(network)
 
 
@@ -120,10 +120,7 @@ def enas(request: Request) -> Trained:
     from search.supernet.network import ElasticNetwork
 
     network = ElasticNetwork(request.space, request.seed)
-    checkpoint = request.scratch / CHECKPOINT
-    found = train_enas(
-        network, request.data, request.config, seed=request.seed, checkpoint=checkpoint, reporter=request.reporter
-    )
+    found = train_enas(network, request.data, request.config, **_options(request))
     facts = {
         "mean reward of the policy after the last epoch": f"{100 * found.rewards[-1]:.2f} %",
         "entropy of the policy": f"{found.entropy:.2f} nats",
@@ -149,15 +146,7 @@ def _mixed(request: Request, search: Callable[..., Any]) -> Trained:
     from search.supernet.mixed import MixedNetwork
 
     network = MixedNetwork(request.space, request.seed)
-    found = search(
-        network,
-        request.data,
-        request.config,
-        seed=request.seed,
-        checkpoint=request.scratch / CHECKPOINT,
-        reporter=request.reporter,
-        table=request.latency,
-    )
+    found = search(network, request.data, request.config, table=request.latency, **_options(request))
     facts = {
         "validation accuracy of the mixture": f"{100 * found.mixture_accuracy:.2f} %",
         "of the likeliest network with the same weights": f"{100 * found.accuracy:.2f} %",
@@ -167,6 +156,17 @@ def _mixed(request: Request, search: Callable[..., Any]) -> Trained:
         facts["expected latency"] = f"{found.expected_latency_us:.1f} us"
         facts["latency of the likeliest network"] = f"{found.latency_us:.1f} us"
     return Trained(network, (found.genotype,), is_found=True, facts=facts)
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """What all trainings take by name."""
+    checkpoint = request.scratch / CHECKPOINT
+    return {
+        "seed": request.seed,
+        "checkpoint": checkpoint,
+        "reporter": request.reporter,
+        "tracker": request.tracker,
+    }
 
 
 def _new(config: SupernetConfig, space: SearchSpace, seed: int) -> SharedWeights:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from core.errors import CandidateError, UsageError
 from core.progress import Reporter, SilentReporter
+from core.tracking import Tracker
 from search.dataset import ImageData, ImageSet
 from search.grammar import to_text
 from search.inputs import steps_per_epoch, training_batches
@@ -126,12 +128,15 @@ def run_search(
     seed: int,
     checkpoint: Path,
     reporter: Reporter | None = None,
+    tracker: Tracker | None = None,
 ) -> Found:
     """Trains for `config.epochs`, the architecture after `config.warmup_share` of them, and judges what was found.
 
+    `tracker` gets what an Epoch tells as train/NAME, with train/learning_rate and train/seconds.
+
     Raises CandidateError if a loss is not finite, UsageError for data that do not fit the space.
     """
-    reporter = reporter or SilentReporter()
+    reporter, tracker = reporter or SilentReporter(), tracker or Tracker()
     halves = _halves(_training_images(network, data, config), seed)
     count = steps_per_epoch(halves[0], config.batch_size)
     history = _restore(steps, network, checkpoint)
@@ -141,12 +146,15 @@ def run_search(
     batches = zip(*sources, strict=True)
     with reporter.task(config.method, remaining) as task:
         while len(history) < config.epochs:
-            losses = []
+            losses, began = [], time.perf_counter()
             for step in range(len(history) * count, (len(history) + 1) * count):
                 losses.append(_turn(steps, network, config, next(batches), step, count, seed))
                 network.forget_statistics()
                 task.advance(1, _note(history))
             history = (*history, _epoch(steps, network, np.array(losses)))
+            rate = learning_rate(config.learning_rate, len(history) * count - 1, config.epochs * count)
+            curves = {**dataclasses.asdict(history[-1]), "learning_rate": rate, "seconds": time.perf_counter() - began}
+            tracker.scalars(len(history), {f"train/{k}": value for k, value in curves.items() if value is not None})
             _save(steps, network, checkpoint, history)
     return _judged(steps, network, data, config, history)
 

@@ -63,8 +63,8 @@ class SupernetConfig:
     recalibration_images: int = 1000
     val_images: int | None = 2000
     predictor_networks: int = 100
-    fine_tune_epochs: int = 2
-    fine_tune_learning_rate: float = 5e-4
+    fine_tune_epochs: int = 5
+    fine_tune_learning_rate: float = 2e-3
     controller_steps: int = 50
     second_order: bool = False
     architecture_learning_rate: float = 1e-2

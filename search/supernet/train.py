@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from core.errors import CandidateError
 from core.progress import Reporter, Task
+from core.tracking import Tracker
 from search.build import build
 from search.dataset import ImageData
 from search.inputs import steps_per_epoch, training_batches
@@ -52,16 +54,18 @@ def train_elastic(
     checkpoint: Path,
     reporter: Reporter,
     sampler: Sampler | None = None,
+    tracker: Tracker | None = None,
 ) -> History:
     """Trains `network` in place; returns the mean loss and accuracy of each epoch's networks on its batches.
 
     Args:
       checkpoint: written after each epoch; if it exists the training goes on from it.
       sampler: what draws the networks in place of the phases.
+      tracker: gets the curves of search.train.fit.
 
     Raises CandidateError if the loss is not finite, UsageError if there are fewer epochs than phases.
     """
-    training = ElasticTraining(network, data, config, seed=seed, sampler=sampler)
+    training = ElasticTraining(network, data, config, seed=seed, sampler=sampler, tracker=tracker)
     if checkpoint.exists():
         training.restore(checkpoint)
     with reporter.task(f"supernet {config.method}", training.steps_left) as task:
@@ -89,10 +93,12 @@ class ElasticTraining:
         *,
         seed: int,
         sampler: Sampler | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.network, self.config, self.history, self.traces = network, config, History(), 0
         self.phases = phases(config, network.space)
         self._seed, self._sampler, self._augment = seed, sampler, data.augment
+        self._tracker = tracker or Tracker()
         self._images = data.train.first(config.train_images)
         self._steps = steps_per_epoch(self._images, config.batch_size)
         self._calibration = data.train.first(config.recalibration_images)
@@ -118,6 +124,7 @@ class ElasticTraining:
 
     def run_epoch(self, task: Task) -> None:
         """Trains the next epoch. Raises CandidateError if its loss is not finite."""
+        began = time.perf_counter()
         number, phase, first_epoch = self._place()
         if self.epoch == first_epoch:
             self._begin(number)
@@ -142,6 +149,8 @@ class ElasticTraining:
         if not math.isfinite(loss):
             raise CandidateError(f"supernet diverged: the loss is {loss} in epoch {self.epoch + 1} ({phase.name})")
         self.history = History((*self.history.loss, loss), (*self.history.accuracy, accuracy))
+        curves = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "seconds": time.perf_counter() - began}
+        self._tracker.scalars(self.epoch, {f"train/{name}": value for name, value in curves.items()})
 
     def save(self, path: Path, extra: Arrays | None = None) -> None:
         """Writes everything that the next epochs depend on, and `extra` arrays, by rename."""

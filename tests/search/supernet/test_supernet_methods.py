@@ -10,6 +10,7 @@ import pytest
 from core.errors import UsageError
 from core.progress import SilentReporter
 from core.registry import load
+from core.tracking import EventTracker
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.cost import cost
@@ -19,6 +20,7 @@ from search.space import SearchSpace
 from search.supernet import METHODS, methods
 from search.supernet.methods import WEIGHTS, Request, Trained, bounds, check_space, load_shared, train
 from search.supernet.settings import ELASTIC_METHODS, MIXED_METHODS, SupernetConfig
+from tests.event_logs import curves
 from tests.search.supernet import elastic_training
 from tests.search.supernet.planted import planted_data, planted_space
 
@@ -72,7 +74,13 @@ def test_trained_weights_are_saved_read_and_taken_out_as_a_model(method: str, tm
     config = SupernetConfig(
         method=method, epochs=2, batch_size=16, controller_steps=2, recalibration_images=16, val_images=16
     )
-    trained = train(Request(config, named, images, 7, tmp_path, SilentReporter()))
+    tracker = EventTracker(tmp_path / "logs")
+    trained = train(Request(config, named, images, 7, tmp_path, SilentReporter(), tracker=tracker))
+    found = curves(tmp_path / "logs")["."]
+    own = {"enas": {"train/reward"}, "darts": {"train/certainty"}, "proxyless": {"train/held_out_loss"}}
+    assert {"train/loss", "train/learning_rate", "train/seconds"} | own.get(method, {"train/accuracy"}) <= set(found)
+    assert [step for step, _ in found["train/loss"]] == [1, 2]
+    assert 0 < found["train/learning_rate"][1][1] < found["train/learning_rate"][0][1] <= np.float32(2e-3)
     trained.shared.save(tmp_path / WEIGHTS)
     shared = load_shared(config, named, tmp_path, 7)
     genotype = trained.suggestions[0] if trained.suggestions else (0,) * len(named.genes)
