@@ -1,4 +1,5 @@
-# Needs GNU make and Python 3.11 (with venv); everything else is set up in .venv and .venv-tflite-support.
+# Needs GNU make and Python 3.11 (with venv); everything else is set up in .venv and .venv-tflite-support
+# (and, if asked for, .venv-schedule).
 # A set-up is finished when its .installed file exists; it is done again, from nothing, when its lock file changes.
 
 WORKDIR ?= out/demo
@@ -8,7 +9,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell \
 PIP_TOOLS = pip-tools==7.6.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tflite-support demo test test-slow lint format lock clean
+.PHONY: help setup tflite-support schedule demo test test-slow lint format lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -16,6 +17,8 @@ help: ## list what can be made
 setup: .venv/.installed tflite-support ## set up both environments (the other targets do it when needed)
 
 tflite-support: .venv-tflite-support/.installed ## set up the second environment, which writes and checks metadata
+
+schedule: setup .venv-schedule/.installed ## set up a third environment, for scheduled runs with Prefect (docs/scheduling.md)
 
 demo: setup ## from labelled images to a benchmarked int8 release in WORKDIR=out/demo; flags in ARGS
 	@.venv/bin/python -m pipeline.main run --config=configs/demo.py --workdir=$(WORKDIR) $(ARGS)
@@ -38,9 +41,10 @@ format: .venv/.installed ## mend style and format where a tool can
 lock: .tools/pip-tools/.installed ## pin the whole sets, with hashes, after a change of requirements*.txt (ARGS=--upgrade: newest)
 	$(call compile,requirements)
 	$(call compile,requirements-tflite-support)
+	$(call compile,requirements-schedule)
 
-clean: ## remove both environments and all caches; results in out/ stay
-	rm -rf .venv .venv-tflite-support .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environments and all caches; results in out/ stay
+	rm -rf .venv .venv-tflite-support .venv-schedule .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: requirements.lock
@@ -50,6 +54,12 @@ clean: ## remove both environments and all caches; results in out/ stay
 	@touch $@
 
 .venv-tflite-support/.installed: requirements-tflite-support.lock
+	@$(create_environment)
+	@echo "litesmith: installing the packages of $< (0.3 GB)"
+	@$(@D)/bin/python -m pip install -qq --no-deps --require-hashes -r $<
+	@touch $@
+
+.venv-schedule/.installed: requirements-schedule.lock
 	@$(create_environment)
 	@echo "litesmith: installing the packages of $< (0.3 GB)"
 	@$(@D)/bin/python -m pip install -qq --no-deps --require-hashes -r $<
