@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from android_bench.protocol import SEARCH_PROCESSES
-from pipeline import report_figures, report_units, report_view
+from pipeline import (
+    report_again,
+    report_figures,
+    report_files,
+    report_history,
+    report_pareto,
+    report_trials,
+    report_units,
+    report_view,
+)
 from pipeline.arch_words import network_words
 from pipeline.pages import environment, lost, times
 from pipeline.report_data import ArtifactReport, RunReport
+from pipeline.report_releases import PastRelease
 from search.trials import FAILED, OK
 
 MAX_MATRIX_CLASSES = 20  # more do not fit on a screen: the most frequent confusions are listed instead
 CONFUSIONS = 20
+
+# Whose functions the templates call, by the names they have there.
+_MODULES = {
+    "view": report_view,
+    "trials": report_trials,
+    "releases": report_history,
+    "again": report_again,
+    "files": report_files,
+    "units": report_units,
+    "network_words": network_words,
+}
 
 
 def render(report: RunReport, created: str) -> str:
@@ -55,19 +77,20 @@ def _values(report: RunReport, created: str) -> dict[str, Any]:
     """What the templates use."""
     chosen = report_view.headline_artifact(report)
     shared, differing = report_view.conditions(report)
+    past = report_history.releases(report, created)
     return {
+        **_MODULES,
+        **_figures(report, past),
         "report": report,
         "created": created,
-        "view": report_view,
-        "network_words": network_words,
-        "units": report_units,
         "headline": headline(report),
         "chosen": chosen,
         "gain": report_view.gain(report, chosen) if chosen else None,
+        "before": report_history.predecessor(report, chosen) if chosen else None,
+        "past": past,
         "images": _images(report.artifacts[0]),
         "is_ok": lambda trial: trial.status == OK,
         "failed_trials": sum(trial.status == FAILED for trial in report.trials),
-        "max_trial_rows": report_view.MAX_TRIAL_ROWS,
         "max_matrix_classes": MAX_MATRIX_CLASSES,
         "confusions": CONFUSIONS,
         "search_processes": min(report.config["bench"]["processes"], SEARCH_PROCESSES),
@@ -75,11 +98,19 @@ def _values(report: RunReport, created: str) -> dict[str, Any]:
         "shared_conditions": shared,
         "differing_conditions": differing,
         "config_json": json.dumps(report.config, indent=2, ensure_ascii=False),
-        "pareto": lambda name, width, height: Markup(report_figures.pareto(report, name, width, height)),
-        "panels": lambda artifact: report_figures.panels(report, artifact),
-        "markup": Markup,
         "shade": _shade,
         "missing": report_units.MISSING,
+    }
+
+
+def _figures(report: RunReport, past: Sequence[PastRelease]) -> dict[str, Any]:
+    """The plots, which the templates ask for by name and size in inches."""
+    return {
+        "pareto": lambda name, width, height: Markup(report_pareto.pareto(report, name, width, height)),
+        "earlier_points": bool(report_pareto.earlier_models(report)),
+        "history": lambda name, width: Markup(report_figures.history(report, past, name, width)),
+        "panels": lambda artifact: report_figures.panels(report, artifact),
+        "markup": Markup,
     }
 
 

@@ -15,6 +15,7 @@ from core.workspace import AppendLog, read_json
 from pipeline.config import Config
 from pipeline.node import read_node
 from pipeline.plan import FOUND, ArtifactPlan
+from pipeline.report_releases import PreviousRelease, read_previous
 from pipeline.supernet_record import INHERITED, Inherited, SupernetReport, read_record, trained_epochs
 from search.trials import Trial
 
@@ -62,6 +63,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistake:
+    """A test image that the best model takes for another class.
+
+    Attributes:
+      image: its place among the test images.
+      actual, predicted: class numbers.
+      confidence, of_label: the probabilities that the model gives to the class it names and to the right one.
+      png: the image, small, as a PNG file in base64.
+    """
+
+    image: int
+    actual: int
+    predicted: int
+    confidence: float
+    of_label: float
+    png: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """A whole run.
 
@@ -72,6 +92,9 @@ class RunReport:
       artifacts: by winner and recipe, the float32 parent first.
       seconds: wall time of each finished stage.
       supernet: the shared weights that judged the trials, or None.
+      previous: the release that this one is compared with, or None.
+      command: the command line that makes the release again; "" if unknown.
+      mistakes: of the best model, the most confident first.
     """
 
     release: str
@@ -84,6 +107,9 @@ class RunReport:
     failures: tuple[Failure, ...]
     seconds: dict[str, float]
     supernet: SupernetReport | None = None
+    previous: PreviousRelease | None = None
+    command: str = ""
+    mistakes: tuple[Mistake, ...] = ()
 
     def float_parent(self, artifact: ArtifactReport) -> ArtifactReport:
         """The float32 artifact of the same winner, before any pass."""
@@ -112,8 +138,12 @@ class RunReport:
         return tuple(artifact for artifact in self.artifacts if artifact.plan.recipe)
 
 
-def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[str, Path]) -> RunReport:
+def gather(
+    config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[str, Path], command: str = ""
+) -> RunReport:
     """Reads the results of a run; `directories` maps stage names to their committed folders.
+
+    Where the release goes (store, key) is left out of its configuration: it is nobody's business who reads the report.
 
     Raises LitesmithError if no artifact at all could be made.
     """
@@ -135,7 +165,7 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
     teacher = directories.get("teacher")
     return RunReport(
         release=config.release.name,
-        config=to_plain(config),
+        config=to_plain(dataclasses.replace(config, release=config.release.unpublished())),
         data=read_json(directories["data"] / "data.json"),
         teacher=read_json(teacher / "teacher.json") if teacher else None,
         trials=tuple(from_plain(Trial, record) for record in records),
@@ -144,6 +174,8 @@ def gather(config: Config, plans: tuple[ArtifactPlan, ...], directories: dict[st
         failures=tuple(failures),
         seconds={name: read_json(path / "stage.json")["seconds"] for name, path in directories.items()},
         supernet=_supernet(config, directories),
+        previous=read_previous(directories["previous"]) if "previous" in directories else None,
+        command=command,
     )
 
 
@@ -175,7 +207,7 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
         plan = dataclasses.replace(plan, recipe=node.recipe, scheme=node.scheme, steps=node.steps)
     return ArtifactReport(
         plan=plan,
-        file=_file_name(config, plan),
+        file=file_name(config, plan),
         source=str(convert / "model.tflite"),
         arch=node.arch,
         macs=node.macs,
@@ -200,7 +232,7 @@ def is_found(plan: ArtifactPlan) -> bool:
     return plan.node.endswith(f".{FOUND}")
 
 
-def _file_name(config: Config, plan: ArtifactPlan) -> str:
+def file_name(config: Config, plan: ArtifactPlan) -> str:
     """RELEASE[-wN]-RECIPE.tflite; the winner's number only where there are several."""
     recipe = (plan.recipe or "-".join(plan.steps)).replace("+", "_").replace(":", "")
     recipe = f"{FOUND}-{recipe}" if is_found(plan) else recipe

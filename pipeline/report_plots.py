@@ -1,31 +1,23 @@
-"""The plots of a report as inline SVG: deterministic text, no metadata, no reference to anything outside the page.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart; shapes and hatches say the same again.
-"""
+"""The plot of accuracy against cost, as inline SVG (report_svg): trials, their front, released models, earlier ones."""
 
 from __future__ import annotations
 
 import html
-import io
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
-from matplotlib.typing import RcKeyType
 
-INK, MUTED, LINE = "#1b2733", "#55636f", "#d5dde4"
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#aab4bd"
+from pipeline.report_svg import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, VERMILLION, as_svg, drawing, new_figure
 
 # Marker and colour of each quantization scheme.
 SCHEME_MARKS = {
@@ -37,27 +29,11 @@ SCHEME_MARKS = {
     "int8_weights": ("<", MUTED),
     "int4_weights": (">", MUTED),
 }
-LOG_RANGE = 20  # costs that differ by more than this factor get a logarithmic axis
-POINTS_PER_INCH = 72  # of SVG's viewBox, so that lengths below are in points
+LOG_RANGE = 8  # costs that differ by more than this factor get a logarithmic axis
+EARLIER = "previous release"  # what the names of series of earlier models begin with
+_WIDE = 6.0  # inches: from here on panes stand side by side
 
-_STYLE: dict[RcKeyType, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "hatch.linewidth": 1.0,
-}
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,79 +60,83 @@ class Series:
     dots: tuple[Dot, ...]
     labels: tuple[str, ...] = ()
     linked: bool = True
+    hollow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Pareto:
-    """Accuracy against cost: the series from back to front, the front's points, and the search's budget
-    (None: it had none)."""
+class Pane:
+    """Accuracy against one cost.
 
-    series: tuple[Series, ...]
-    front: tuple[tuple[float, float], ...]
-    budget: float | None
+    Attributes:
+      series: from back to front.
+      front: the points of the trials that no other beats, by rising cost.
+      budget: of the search; None: it had none of this cost.
+      moves: lines from an earlier release's point to this one's.
+    """
+
     cost_label: str
-    alt: str
+    series: tuple[Series, ...]
+    front: tuple[Point, ...] = ()
+    budget: float | None = None
+    moves: tuple[tuple[Point, Point], ...] = ()
+
+    @property
+    def dots(self) -> tuple[Dot, ...]:
+        """Of all series."""
+        return tuple(dot for series in self.series for dot in series.dots)
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a panel: its name, length, printed value, low and high end of the repeats, and whether it is noisy."""
-
-    name: str
-    value: float
-    text: str
-    repeats: tuple[float, float] | None = None
-    noisy: bool = False
-
-
-def pareto_svg(view: Pareto, name: str, width: float, height: float) -> str:
-    """The Pareto plot; `width` and `height` in inches, `name` unique in the page."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = _figure(width, height)
-        axes = figure.add_subplot()
-        _set_range(axes, view)
-        axes.set_xlabel(view.cost_label)
-        axes.set_ylabel("Validation accuracy, %")
-        _draw_front(axes, view)
-        if view.budget is not None:
-            axes.axvline(view.budget, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="budget of the search")
-        for series in view.series:
-            _scatter(axes, series)
-        figure.legend(loc="outside lower center", ncols=3 if width > 6 else 1, frameon=False, fontsize=8.5)
+def pareto_svg(panes: Sequence[Pane], name: str, alt: str, width: float, height: float) -> str:
+    """All panes side by side, or below each other in a narrow figure; inches; `name` unique in the page."""
+    with drawing(name):
+        figure = new_figure(width, height)
+        wide = width > _WIDE
+        grid = figure.subplots(*((1, len(panes)) if wide else (len(panes), 1)), sharey=True, squeeze=False)
+        drawn = list(zip(grid.flat, panes, strict=True))
+        _set_accuracies(drawn[0][0], [dot.accuracy for pane in panes for dot in pane.dots])
+        for number, (axes, pane) in enumerate(drawn):
+            _draw_pane(axes, pane)
+            if number == 0 or not wide:
+                axes.set_ylabel("Validation accuracy, %")
+        _draw_legend(figure, wide)
         figure.draw_without_rendering()
-        _place_labels(axes, view.series)
-        tooltips = {dot.anchor: dot.tooltip for series in view.series for dot in series.dots}
-        return _with_tooltips(_svg(figure, name, view.alt), tooltips)
+        for axes, pane in drawn:
+            _place_labels(axes, pane)
+        tooltips = {dot.anchor: dot.tooltip for pane in panes for dot in pane.dots}
+        return _with_tooltips(as_svg(figure, name, alt), tooltips)
 
 
-def bars_svg(bars: Sequence[Bar], name: str, alt: str, *, zero_based: bool = True) -> str:
-    """Horizontal bars, or points on a zoomed axis where zero says nothing; the first bar is at the top."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name, "axes.grid": False}):
-        figure = _figure(2.75, 0.28 * len(bars) + 0.1)
-        axes = figure.add_subplot()
-        axes.spines[["left", "bottom"]].set_visible(False)
-        axes.set_xticks([])
-        axes.set_yticks(range(len(bars)), [bar.name for bar in bars], color=INK)
-        axes.tick_params(length=0)
-        axes.set_ylim(len(bars) - 0.4, -0.6)
-        if zero_based:
-            _draw_bars(axes, bars)
-        else:
-            _draw_points(axes, bars)
-        return _svg(figure, name, alt)
+def _draw_pane(axes: Axes, pane: Pane) -> None:
+    _set_costs(axes, pane)
+    axes.set_xlabel(pane.cost_label)
+    _draw_front(axes, pane)
+    if pane.budget is not None:
+        axes.axvline(pane.budget, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="budget of the search")
+    for before, after in pane.moves:
+        style = {"arrowstyle": "->", "color": MUTED, "linewidth": 0.8, "shrinkA": 4, "shrinkB": 5}
+        axes.annotate("", after, before, arrowprops=style, zorder=2).set_in_layout(False)
+    for series in pane.series:
+        _scatter(axes, series)
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=POINTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)  # measures text for the labels' places
-    figure.patch.set_visible(False)
-    return figure
+def _draw_legend(figure: Figure, wide: bool) -> None:
+    """What any pane shows, once each: lines, then marks, what is hollow last."""
+    found: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    names = sorted(found, key=lambda name: name.startswith(EARLIER))
+    handles, columns = [found[name] for name in names], 4 if wide else 1
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
 
 
-def _set_range(axes: Axes, view: Pareto) -> None:
-    dots = [dot for series in view.series for dot in series.dots]
-    costs = [dot.cost for dot in dots] + ([] if view.budget is None else [view.budget])
-    accuracies = [dot.accuracy for dot in dots]
+def _set_accuracies(axes: Axes, accuracies: Sequence[float]) -> None:
+    margin = max(1.0, 0.1 * (max(accuracies) - min(accuracies)))
+    axes.set_ylim(min(accuracies) - margin, min(max(accuracies) + margin, 100 + 0.3 * margin))
+
+
+def _set_costs(axes: Axes, pane: Pane) -> None:
+    costs = [dot.cost for dot in pane.dots] + ([] if pane.budget is None else [pane.budget])
     low, high = min(costs), max(costs)
     if low > 0 and high / low > LOG_RANGE:
         axes.set_xscale("log")
@@ -169,45 +149,44 @@ def _set_range(axes: Axes, view: Pareto) -> None:
         margin = 0.08 * (high - low) or 0.2 * high or 1.0
         axes.set_xlim(max(0.0, low - margin), high + margin)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    margin = max(1.0, 0.1 * (max(accuracies) - min(accuracies)))
-    axes.set_ylim(min(accuracies) - margin, min(max(accuracies) + margin, 100 + 0.3 * margin))
 
 
-def _draw_front(axes: Axes, view: Pareto) -> None:
+def _draw_front(axes: Axes, pane: Pane) -> None:
     """A staircase: below and right of it, some trial is better. It begins and ends at the edges of the plot."""
-    if not view.front:
+    if not pane.front:
         return
-    costs, accuracies = zip(*view.front, strict=True)
+    costs, accuracies = zip(*pane.front, strict=True)
     xs = (costs[0], *costs, axes.get_xlim()[1])
     ys = (axes.get_ylim()[0], *accuracies, accuracies[-1])
     axes.plot(xs, ys, color=BLUE, linewidth=1.3, drawstyle="steps-post", label="front of the trials", zorder=1.5)
 
 
 def _scatter(axes: Axes, series: Series) -> None:
+    outline = {"facecolors": "white", "edgecolors": series.color, "linewidths": 1.3}
+    filled = {"color": series.color, "edgecolors": "white" if series.linked else "none", "linewidths": 0.8}
     marks = axes.scatter(
         [dot.cost for dot in series.dots],
         [dot.accuracy for dot in series.dots],
         s=series.area if series.linked else 0.3 * series.area,
         marker=series.marker,
-        color=series.color,
-        edgecolors="white" if series.linked else "none",
-        linewidths=0.8,
         label=series.name,
         zorder=3,
         rasterized=not series.linked,
+        **(outline if series.hollow else filled),
     )
     if series.linked:
         marks.set_urls([f"#{dot.anchor}" for dot in series.dots])
 
 
-def _place_labels(axes: Axes, all_series: Sequence[Series]) -> None:
+def _place_labels(axes: Axes, pane: Pane) -> None:
     """Puts each label at the nearest place beside its point where it covers no mark, no line and no other label; one
     without such a place is left out (tooltip and table have it)."""
-    points = [axes.transData.transform((dot.cost, dot.accuracy)) for s in all_series for dot in s.dots]
+    points = [axes.transData.transform((dot.cost, dot.accuracy)) for dot in pane.dots]
     marks = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
     lines = [box for line in axes.lines for box in _boxes_of_steps(line)]
+    lines += [box for ends in pane.moves for box in _boxes_between(*axes.transData.transform(ends))]
     labels: list[Bbox] = []
-    for series in reversed(all_series):
+    for series in reversed(pane.series):
         for dot, text in zip(series.dots, series.labels, strict=False):
             note = axes.annotate(text, (dot.cost, dot.accuracy), (0, 0), textcoords="offset points", va="center")
             note.set(in_layout=False, fontsize=8.5)
@@ -237,7 +216,14 @@ def _try(axes: Axes, note: Annotation, dot: Dot, offset: tuple[float, float]) ->
     if max(abs(right), abs(up)) <= 10:
         return box, []
     x, y = axes.transData.transform((dot.cost, dot.accuracy))
-    return box, [Bbox.from_bounds(x + right * i / 12 - 1, y + up * i / 12 - 1, 2, 2) for i in range(2, 12)]
+    return box, _boxes_between((x, y), (x + right, y + up))[1:]
+
+
+def _boxes_between(start: Sequence[float], end: Sequence[float]) -> list[Bbox]:
+    """Small boxes along a straight line, without its ends; in points."""
+    (x, y), (right, up) = start, (end[0] - start[0], end[1] - start[1])
+    count = max(12, round(math.hypot(right, up) / 4))
+    return [Bbox.from_bounds(x + right * i / count - 1, y + up * i / count - 1, 2, 2) for i in range(1, count)]
 
 
 def _cross(leader: Sequence[Bbox], labels: Sequence[Bbox]) -> bool:
@@ -255,51 +241,6 @@ def _boxes_of_steps(line: Line2D) -> list[Bbox]:
     """Boxes around the pieces of a line that runs along the axes (a staircase, or the vertical line of the budget)."""
     corners = np.asarray(line.get_transform().transform_path(line.get_path()).vertices)
     return [Bbox(corners[i : i + 2]).padded(1) for i in range(len(corners) - 1)]
-
-
-def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
-    ends = [max(bar.value, bar.repeats[1] if bar.repeats else 0.0) for bar in bars]
-    axes.set_xlim(0, (max(ends) or 1.0) * 1.55)  # the rest of the width is for the values' text
-    for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
-        last = row == len(bars) - 1
-        color = GREEN if last else GREY
-        style: dict[str, Any] = {"facecolor": "white", "hatch": "////"} if bar.noisy else {"facecolor": color}
-        axes.barh(row, bar.value, height=0.62, edgecolor=color, linewidth=1.0, **style)
-        if bar.repeats:
-            axes.plot(bar.repeats, (row, row), color=INK, linewidth=1.1, marker="|", markersize=5)
-        note = axes.annotate(bar.text, (end, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5)
-        note.set_in_layout(False)
-
-
-def _draw_points(axes: Axes, bars: Sequence[Bar]) -> None:
-    values = [bar.value for bar in bars]
-    span = max(max(values) - min(values), 1e-9)
-    axes.set_xlim(min(values) - 0.12 * span, max(values) + 0.8 * span)
-    axes.plot(values, range(len(bars)), color=GREY, linewidth=1.2, zorder=1)
-    for row, bar in enumerate(bars):
-        color = GREEN if row == len(bars) - 1 else MUTED
-        axes.plot(bar.value, row, "o", color=color, markersize=6)
-        axes.text(1.0, row, bar.text, transform=axes.get_yaxis_transform(), va="center", ha="right", fontsize=8.5)
-
-
-def _svg(figure: Figure, name: str, alt: str) -> str:
-    """The figure as an SVG element whose ids are its own within the page."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing, dpi=2 * POINTS_PER_INCH)  # dpi: of embedded images
-    text = buffer.getvalue()
-    box = re.search(r'viewBox="([^"]+)"', text)
-    assert box is not None  # every SVG of Matplotlib has one
-    body = text[text.index(">", text.index("<svg")) + 1 :]
-    # Matplotlib's style rule would reach beyond this element: the page's style sheet has it instead.
-    body = re.sub(r"\s*<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r"url\(#", f"url(#{name}-", body)
-    # HTML needs no xlink; markers are this element's own, links (of <a>) are the page's.
-    body = re.sub(r'(<use[^>]*?)xlink:href="#', rf'\1href="#{name}-', body).replace("xlink:href", "href")
-    width = figure.get_figwidth() * 96  # CSS pixels per inch
-    opening = f'<svg viewBox="{box[1]}" role="img" aria-label="{html.escape(alt)}" style="max-width: {width:.0f}px">'
-    return opening + re.sub(r"\n\s*", "\n", body).strip()
 
 
 def _with_tooltips(svg: str, tooltips: dict[str, str]) -> str:

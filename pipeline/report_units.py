@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Callable
 
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
@@ -35,6 +36,19 @@ def points(fraction: float, images: int = 1000) -> str:
     """A difference of two fractions in percentage points, signed unless it is zero."""
     text = f"{100 * fraction:+.{accuracy_digits(images)}f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def growth(fraction: float) -> str:
+    """A relative change in percent, signed unless it is zero: +1.2 %, −12 %, 0.0 %."""
+    digits = 0 if abs(fraction) >= 0.0995 else 1
+    text = f"{100 * fraction:+.{digits}f}"
+    text = text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+    return f"{text}{NBSP}%"
+
+
+def signed(change: float, write: Callable[[float], str]) -> str:
+    """A difference as `write` prints what it is a difference of, with its sign: −117 kB."""
+    return write(0.0) if change == 0 else f"{'−' if change < 0 else '+'}{write(abs(change))}"
 
 
 def size(size_bytes: float) -> str:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from android_bench.settings import target_stem
+from android_bench.settings import LEGACY_DELEGATES, target_stem
+from android_bench.tables import OpTable, op_table
 from core.errors import LitesmithError
-from core.spec_io import to_plain
-from core.values import Measurement
-from deploy.schemes import FLOAT32, FULL_INTEGER
-from pipeline.config import Config
+from core.values import Measurement, Target
+from deploy.schemes import FLOAT32, FULL_INTEGER, PERSONALIZE
 from pipeline.report_data import ArtifactReport, RunReport, is_found
-from search import pareto
-from search.front import hypervolume_share
-from search.objective import PARETO
-from search.settings import PROXY_SCORE
 from search.trials import OK, Trial
-
-MAX_TRIAL_ROWS = 500  # a table of more would make the page slow and is in report.json anyway
 
 STAGE_KINDS = {
     "data": "data",
@@ -115,9 +107,20 @@ def best(report: RunReport) -> ArtifactReport | None:
 
 
 def headline_artifact(report: RunReport) -> ArtifactReport | None:
-    """`best`, or without a full-integer artifact the best of what is not float32, or the best of all."""
-    others = (artifact for artifact in report.released if artifact.plan.scheme != FLOAT32)
-    return best(report) or _best(others) or _best(report.released)
+    """`best`, or without a full-integer artifact the best of what is not float32, or the best of all, but for a model
+    that is made to be trained on the device."""
+    plain = [artifact for artifact in report.released if artifact.plan.scheme != PERSONALIZE]
+    others = (artifact for artifact in plain if artifact.plan.scheme != FLOAT32)
+    return best(report) or _best(others) or _best(plain)
+
+
+def compressed(report: RunReport) -> tuple[ArtifactReport, ...]:
+    """The released models that a recipe made smaller or faster: not the parents, nor what trains on the device."""
+    return tuple(
+        artifact
+        for artifact in report.released
+        if artifact.plan.scheme != PERSONALIZE and (artifact.plan.scheme != FLOAT32 or artifact.plan.steps)
+    )
 
 
 def _best(artifacts: Iterator[ArtifactReport] | Sequence[ArtifactReport]) -> ArtifactReport | None:
@@ -155,66 +158,72 @@ def step_words(step: str) -> str:
     return f"{word} {number.replace('of', ' of ')}"
 
 
-def quality(trial: Trial) -> float:
-    """The validation accuracy of a trial: of its .tflite if it was compressed by a recipe, else of the Keras network;
-    of one that was not trained the proxy's place between 0 and 1."""
-    if trial.recipe:
-        return trial.metrics["int8_val_accuracy"]
-    return trial.metrics[PROXY_SCORE] if PROXY_SCORE in trial.metrics else trial.metrics["val_accuracy"]
-
-
-def front(trials: Sequence[Trial], cost: str) -> tuple[Trial, ...]:
-    """The trials that no other beats in both validation accuracy (or proxy) and cost, by rising cost."""
-    finished = [trial for trial in trials if trial.status == OK]
-    found: list[Trial] = []
-    for trial in sorted(finished, key=lambda t: (t.metrics[cost], -quality(t), t.index)):
-        if not found or quality(trial) > quality(found[-1]):
-            found.append(trial)
-    return tuple(found)
-
-
-def is_pareto(report: RunReport) -> bool:
-    """Whether the search looked for a front of several objectives, without a budget."""
-    return bool(report.config["search"]["objective"] == PARETO)
-
-
-def pareto_front(report: RunReport) -> tuple[Trial, ...]:
-    """The non-dominated trials of a Pareto search by its own objectives, the best in the first one first."""
-    return pareto.front(report.trials, _objectives(report)) if is_pareto(report) else ()
-
-
-def pareto_hypervolume(report: RunReport) -> float:
-    """Of `pareto_front`, as a share of the box that the finished trials span."""
-    return hypervolume_share(report.trials, _objectives(report))
-
-
-def search_limits(report: RunReport) -> tuple[str, ...]:
-    """The limits beyond which no candidate was trained, in words."""
-    search = report.config["search"]
-    words = (
-        ("max_macs", "multiply-accumulates"),
-        ("max_params", "parameters"),
-        ("max_peak_memory_bytes", "bytes of activations"),
-    )
-    return tuple(f"at most {search[key]:,.0f} {unit}" for key, unit in words if search[key] is not None)
-
-
-def _objectives(report: RunReport) -> list[tuple[str, str]]:
-    return [tuple(text.split(" ")) for text in report.config["search"]["objectives"]]
-
-
 def targets(report: RunReport) -> tuple[str, ...]:
     """The names of the targets that the run measures on."""
     return tuple(target_stem(name) for name in report.config["bench"]["targets"])
 
 
-def measured_cost(report: RunReport, artifact: ArtifactReport) -> float | None:
-    """The artifact's cost in the unit of the search: MACs, or median microseconds on the search's target."""
-    search = report.config["search"]
-    if search["cost"] == "macs":
-        return float(artifact.macs)
-    medians = {m.target.name: m.latency.median_us for m in artifact.measurements}
-    return medians.get(search["target"])
+def median_on(artifact: ArtifactReport, target: str) -> float | None:
+    """The artifact's median latency on a target in microseconds, None without a measurement there."""
+    return next((m.latency.median_us for m in artifact.measurements if m.target.name == target), None)
+
+
+def measured_on(report: RunReport, target: str) -> tuple[tuple[ArtifactReport, Measurement], ...]:
+    """Every model that could be measured on a target, in the report's order."""
+    return tuple((a, m) for a in report.artifacts for m in a.measurements if m.target.name == target)
+
+
+def tools_on(report: RunReport, target: str) -> tuple[str, ...]:
+    """The programs that measured on a target, once each."""
+    return tuple(dict.fromkeys(m.tool for _, m in measured_on(report, target)))
+
+
+def target_words(target: Target) -> str:
+    """What a target is and how it runs a model: "android, Pixel 3, arm64-v8a, 1 thread on the big cores, XNNPACK"."""
+    cores = f" on the {target.cores} cores" if target.cores else ""
+    if target.cpu_mask:
+        cores = f" on core{'s' if len(target.cpu_mask) > 1 else ''} {', '.join(map(str, target.cpu_mask))}"
+    threads = f"{target.num_threads} thread{'s' if target.num_threads != 1 else ''}{cores}"
+    legacy = f" ({LEGACY_DELEGATES[target.delegate]})" if target.delegate in LEGACY_DELEGATES else ""
+    delegate = f"delegate {target.delegate}{legacy}" if target.delegate != "cpu" else "no delegate"
+    return ", ".join(word for word in (target.kind, target.device, target.abi, threads, delegate) if word)
+
+
+def has_intervals(report: RunReport, target: str) -> bool:
+    """Whether the medians on a target have their bootstrap intervals; else `interval` is the processes' range."""
+    return all(m.latency.high_us for _, m in measured_on(report, target))
+
+
+def with_intervals(report: RunReport) -> tuple[str, ...]:
+    """The targets whose medians have bootstrap intervals."""
+    return tuple(name for name in targets(report) if has_intervals(report, name))
+
+
+def speed_on(report: RunReport, artifact: ArtifactReport, target: str) -> Speed | None:
+    """The artifact against its float32 parent on a target; None for the parent itself, and if either has no figure."""
+    gained = gain(report, artifact)
+    return next((speed for speed in gained.speeds if speed.target == target), None) if gained else None
+
+
+def profiles(report: RunReport, artifact: ArtifactReport) -> tuple[tuple[Measurement, OpTable], ...]:
+    """The artifact's operator profiles, in the order of the targets; none if there are none."""
+    found = {m.target.name: m for m in artifact.measurements if m.ops}
+    return tuple((found[name], op_table(found[name])) for name in targets(report) if name in found)
+
+
+def wrong_images(artifact: ArtifactReport) -> int:
+    """How many test images the .tflite takes for another class."""
+    matrix = artifact.validation["confusion"]
+    return sum(sum(row) - row[number] for number, row in enumerate(matrix))
+
+
+def interval(measurement: Measurement) -> tuple[float, float] | None:
+    """The 95 % interval of a median latency in microseconds; where there is none, the range of the process medians."""
+    latency = measurement.latency
+    if latency.high_us:
+        return latency.low_us, latency.high_us
+    medians = latency.process_medians_us
+    return (min(medians), max(medians)) if medians else None
 
 
 def confused(matrix: Sequence[Sequence[int]], names: Sequence[str], count: int) -> tuple[Confusion, ...]:
@@ -269,71 +278,6 @@ def _kind(stage: str) -> str:
     return parts[-1] if parts[-1] in STAGE_KINDS else "pass"
 
 
-def config_file(report: RunReport) -> str:
-    """The text of a configuration file that repeats the run: every key that differs from today's default."""
-    changed = list(_differences(to_plain(Config()), report.config, "config"))
-    lines = [f"    {key} = {_literal(value)}" for key, value in changed]
-    start = ["from pipeline.config import default_config", "", "", "def get_config():", "    config = default_config()"]
-    return "\n".join([*start, *lines, "    return config", ""])
-
-
-def _literal(value: Any) -> str:
-    return repr(tuple(value) if isinstance(value, list) else value)
-
-
-def _differences(default: dict[str, Any], own: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-    for key, value in own.items():
-        if isinstance(value, dict):
-            yield from _differences(default.get(key, {}), value, f"{where}.{key}")
-        elif key not in default or default[key] != value:
-            yield f"{where}.{key}", value
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A numeric column of the trial table: its heading with the unit, and each trial's value in that unit."""
-
-    heading: str
-    value: Callable[[Trial], float | None]
-    digits: int | None = None
-
-
-# Metric: heading, divisor, digits after the point (None: three significant).
-_METRICS: dict[str, tuple[str, float, int | None]] = {
-    "val_accuracy": ("Validation accuracy, %", 0.01, 2),
-    "int8_val_accuracy": (".tflite validation accuracy, %", 0.01, 2),
-    "latency_us": ("Latency, µs", 1, None),
-    "macs": ("MACs, millions", 1e6, None),
-    "params": ("Parameters, thousands", 1e3, None),
-    "size_bytes": (".tflite size, kB", 1e3, None),
-    "zipped_bytes": ("Zipped, kB", 1e3, None),
-    "peak_memory_bytes": ("Peak activations, kB", 1e3, None),
-}
-
-
-def trial_columns(trials: Sequence[Trial]) -> tuple[Column, ...]:
-    """Score, every metric that any trial has (known ones first), epochs, and the seconds of each phase."""
-    names = dict.fromkeys(name for trial in trials for name in trial.metrics)
-    known = [name for name in _METRICS if name in names]
-    phases = dict.fromkeys(phase for trial in trials for phase in trial.seconds)
-    return (
-        Column("Score", lambda trial: trial.score if trial.status == OK else None, 4),
-        *(_metric_column(name) for name in [*known, *(name for name in names if name not in _METRICS)]),
-        Column("Epochs", lambda trial: trial.epochs, 0),
-        Column("Time, s", lambda trial: sum(trial.seconds.values()) if trial.seconds else None, 1),
-        *(_phase_column(phase) for phase in phases if phase != "total"),
-    )
-
-
-def _metric_column(name: str) -> Column:
-    heading, unit, digits = _METRICS.get(name, (name, 1, None))
-    return Column(heading, lambda trial: trial.metrics[name] / unit if name in trial.metrics else None, digits)
-
-
-def _phase_column(phase: str) -> Column:
-    return Column(f"{phase.replace('_', ' ')}, s", lambda trial: trial.seconds.get(phase), 2)
-
-
 @dataclass(frozen=True, slots=True)
 class InheritedRow:
     """A winner of a search by shared weights: accuracies on all validation images, as fractions of 1."""
@@ -361,14 +305,6 @@ def winning_trials(report: RunReport) -> tuple[Trial, ...]:
     """The trials of the winners, best first."""
     by_index = {trial.index: trial for trial in report.trials}
     return tuple(by_index[index] for index in report.winners)
-
-
-def listed_trials(report: RunReport) -> tuple[Trial, ...]:
-    """The winners, the front of a Pareto search, and the trials of the highest scores, at most MAX_TRIAL_ROWS, in the
-    order of the search."""
-    first = {*report.winners, *(trial.index for trial in pareto_front(report))}
-    ranked = sorted(report.trials, key=lambda trial: (trial.index not in first, -trial.score, trial.index))
-    return tuple(sorted(ranked[:MAX_TRIAL_ROWS], key=lambda trial: trial.index))
 
 
 def tool_versions(report: RunReport) -> dict[str, str]:

@@ -1,4 +1,4 @@
-// Sortable tables. Without JavaScript the headings stay plain text and the rows in the order of the search.
+// Sortable tables. Without JavaScript the headings stay plain text and the rows in their order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const key = (row, column) => {
@@ -21,6 +21,27 @@ for (const table of document.querySelectorAll("table.sortable")) {
       body.append(...rows.map(([, row]) => row));
     });
   });
+}
+
+// A button that copies, beside each block of text that is to be copied; without JavaScript there is none.
+for (const block of document.querySelectorAll(".copy")) {
+  const text = block.querySelector("pre");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.setAttribute("aria-label", `Copy: ${text.getAttribute("aria-label")}`);
+  button.setAttribute("aria-live", "polite");
+  const done = (word) => {
+    button.textContent = word;
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  };
+  button.addEventListener("click", () => {
+    getSelection().selectAllChildren(text);  // also where the browser allows no copying: the reader presses the keys
+    const old = () => done(document.execCommand("copy") ? "Copied" : "Selected");
+    if (navigator.clipboard) navigator.clipboard.writeText(text.textContent).then(() => done("Copied"), old);
+    else old();
+  });
+  block.append(button);
 }
 
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => { details.open = true; }));

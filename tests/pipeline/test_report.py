@@ -13,21 +13,25 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.spec_io import from_plain, to_plain
-from pipeline import report_units, report_view
+from pipeline import report_again, report_trials, report_units, report_view
 from pipeline.config import Config, validated
 from pipeline.report import headline, render, summary
 from pipeline.report_data import Failure, RunReport
+from pipeline.report_files import RELEASE, in_store
 from search.trials import Trial
 from tests.pipeline.report_runs import (
     ARCH,
+    COMMAND,
     CREATED,
     EDGES,
+    MISTAKES,
     MODELS,
     NAMES,
     TRIALS,
@@ -161,6 +165,12 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
 
 
 SAYS = {
+    "everything": "1 regression against the previous release : size of tiny-ptq.tflite (+25 %)",
+    "a command": "This run was started by:",
+    "a previous release without history": "the figures over releases begin with the next one",
+    "an earlier release without validation accuracy": "tiny-float32.tflite float32 200 kB 180 kB 97.0 % – 80.0 µs",
+    "nothing wrong": "pcqat gets all 1,000 test images right",
+    "no interval": "Process medians",
     "a latency table": "A trial's latency is that which the latency table predicts; a released model's latency",
     "a predicted latency": "1.45M 33.7k predicted 80.4 µs → 40.2 µs",
     "mixed precision": "Operators in float32: 1 of 2",
@@ -204,7 +214,10 @@ def test_edge_case_is_said_and_the_page_is_sound(edge: str) -> None:
     ids = page.values("id")
     assert not [name for name, times in Counter(ids).items() if times > 1]
     links = {value for value in page.values("href") if not value.startswith("data:")}
-    assert {link[:1] for link in links} == {"#"}, "a link out of the page"
+    files = {link for link in links if link.startswith(RELEASE)}
+    assert {f"{RELEASE}{quote(artifact.file)}" for artifact in EDGES[edge].released} <= files
+    links -= files
+    assert {link[:1] for link in links} == {"#"}, "a link out of the release"
     assert not page.values("target"), "a link that opens another window"
     assert {link[1:] for link in links} <= set(ids), "a link to nowhere"
     drawn = {link for tag, attrs in page.tags if tag == "use" and (link := attrs.get("href"))}
@@ -224,6 +237,50 @@ def test_nothing_is_loaded(edge: str) -> None:
     assert policy and policy.startswith("default-src 'none';")
 
 
+def test_everything_that_a_run_can_tell_is_on_the_page() -> None:
+    text = plain(Page(rendered("everything")).text)
+    for part in (
+        "previous release: 96.0 µs",  # the headline's tile
+        "tiny-20261120T100000Z-5f3a9c21 , 20 November 2026, 10:00 UTC. Of 10 figures: 1 regression, 2 better, "
+        "3 within the limits, 4 not compared.",
+        "size tiny-ptq.tflite ✗ regression +25 % 64.0 kB 80.0 kB",
+        "test accuracy tiny-pcqat.tflite not compared +1.0 points 95.6 % 96.6 %",
+        "the model itself tiny-mixed.tflite not compared",
+        "6 releases; the last point is this run.",
+        "Operators of tiny-pcqat.tflite",
+        "CONV_2D LiteRT 2 45.0 µs 90.0 %",
+        "The 2 of 34 wrongly classified test images that pcqat is most certain of",
+        "bee 0.2 % cat 99.6 % image 17",
+        COMMAND,
+        "tiny-pcqat.md snippets/tiny-pcqat.py snippets/TinyPcqatClassifier.kt",
+        "golden/tiny-pcqat.json",
+    ):
+        assert part in text, part
+    alts = Page(rendered("everything")).values("alt")
+    assert alts == ["Test image 17: bee, taken for cat", "Test image 400: cat, taken for bee"]
+
+
+def test_without_a_profile_the_page_says_how_to_get_one() -> None:
+    assert f"{COMMAND} --new_config --config.bench.profile=True" in rendered("a command")
+    own = "python -m pipeline.main run --config=tiny.py --workdir=out/tiny --new_config --config.bench.profile=True"
+    assert own in rendered("")
+
+
+def test_links_in_a_store_lead_to_the_release_above() -> None:
+    page = in_store(rendered(""))
+    assert 'href="../tiny-pcqat.tflite"' in page and 'href="../manifest.json"' in page and RELEASE not in page
+
+
+def test_waterfall_goes_from_the_parent_through_every_change_to_the_model() -> None:
+    text = plain(rendered(""))
+    plot = re.search(r'aria-label="Size of the .tflite: float32 200 kB, prune 50 %.*?</svg>', text, re.DOTALL)
+    assert plot
+    assert re.findall(r">([^<>]+)</text>", plot[0]) == [
+        *("float32", "prune 50 %", "cluster 16", "QAT int8", "pcqat"),  # the rows
+        *("200 kB", "−1.00 kB", "−1.00 kB", "−116 kB", "82.0 kB"),
+    ]
+
+
 def test_the_front_of_a_pareto_search_is_marked() -> None:
     """In the table; the plot shows no budget, which such a search does not have."""
     text = rendered("pareto")
@@ -240,11 +297,13 @@ def test_markup_in_names_is_shown_not_run() -> None:
         count = len(names)
         cells = matrix if count == 3 else tuple(tuple(5 if i == j else 1 for j in range(count)) for i in range(count))
         report = with_classes(names, cells)
+        report = replace(report, command=evil, mistakes=tuple(replace(m, predicted=0) for m in MISTAKES))
         report = replace(report, failures=(Failure("w0.qat", "qat", evil, evil),), trials=(*TRIALS, failed(5, evil)))
         page = Page(render(replace(report, teacher={"arch": "", "file": evil, "val_accuracy": 0.9}), CREATED))
         assert [tag for tag, _ in page.tags].count("script") == 1
         assert not [tag for tag, _ in page.tags if tag == "b"]
-        assert page.text.count(evil) >= 4
+        assert page.text.count(evil) >= 7
+        assert page.values("alt")[0].endswith(evil)
 
 
 @pytest.mark.parametrize(
@@ -256,9 +315,11 @@ def test_every_finished_trial_and_released_model_has_a_point_with_a_tooltip(edge
         plot = re.search(rf'<div class="{name}"><svg.*?</svg>', text, re.DOTALL)
         assert plot
         points = re.findall(r'<a href="#([^"]+)" tabindex="-1"><title>([^<]+)</title>', plot[0])
-        assert sorted(anchor for anchor, _ in points if anchor.startswith("model-")) == sorted(
+        assert sorted({anchor for anchor, _ in points if anchor.startswith("model-")}) == sorted(
             f"model-{artifact.plan.name}" for artifact in MODELS if artifact.plan.recipe
         )
+        assert len(points) == 2 * len({anchor for anchor, _ in points}), "a point each against latency and against size"
+        points = list(dict(points).items())
         trials = [tooltip for anchor, tooltip in points if anchor.startswith("trial-")]
         assert len(trials) == finished and all(ARCH in html.unescape(tooltip) for tooltip in trials)
 
@@ -277,7 +338,8 @@ def test_front_holds_what_nothing_beats(points: list[tuple[float, float]]) -> No
     expected = {
         (t.metrics["latency_us"], t.metrics["val_accuracy"]) for t in trials if not any(beats(o, t) for o in trials)
     }
-    found = [(t.metrics["latency_us"], t.metrics["val_accuracy"]) for t in report_view.front(trials, "latency_us")]
+    front = report_trials.front(trials, lambda t: t.metrics["latency_us"])
+    found = [(t.metrics["latency_us"], t.metrics["val_accuracy"]) for t in front]
     assert found == sorted(expected)
 
 
@@ -311,7 +373,7 @@ def test_config_file_repeats_the_run() -> None:
         config, compress=replace(config.compress, recipes=("ptq",)), teacher=replace(config.teacher, network=None)
     )
     scope: dict[str, Any] = {}
-    exec(report_view.config_file(run(config=to_plain(config))), scope)
+    exec(report_again.config_file(run(config=to_plain(config))), scope)
     assert validated(scope["get_config"]()) == config
 
 
@@ -335,6 +397,11 @@ def test_config_file_repeats_the_run() -> None:
         (report_units.duration(3661), "1 h 1 min"),
         (report_units.ratio(1.309), "1.31×"),
         (report_units.tiny(8.9e-9), "9e-09"),
+        (report_units.growth(0.25), "+25 %"),
+        (report_units.growth(-0.0123), "−1.2 %"),
+        (report_units.growth(0.0), "0.0 %"),
+        (report_units.signed(-117_300, report_units.size), "−117 kB"),
+        (report_units.signed(0, report_units.size), "0.00 kB"),
     ],
 )
 def test_units(found: str, expected: str) -> None:

@@ -1,0 +1,57 @@
+"""What a run knows of the releases before it: stage "previous" writes it, the report reads it. No TensorFlow here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.spec_io import from_plain
+from core.workspace import read_json
+from deploy.changes import Change
+from deploy.manifest import Manifest, ReleaseLatency
+
+PREVIOUS = "previous.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PastModel:
+    """A model of an earlier release; `test_accuracy` is a fraction of 1, `winner` counts the search's from 0."""
+
+    file: str
+    recipe: str
+    scheme: str
+    size_bytes: int
+    zipped_bytes: int
+    test_accuracy: float
+    latency: tuple[ReleaseLatency, ...] = ()
+    winner: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PastRelease:
+    """An earlier release's figures; `created` is ISO 8601 text."""
+
+    release_id: str
+    created: str
+    models: tuple[PastModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousRelease:
+    """The release that the channel named when the run began.
+
+    Attributes:
+      changes: how this run's models differ from it, with the gates' verdicts.
+      history: the releases before this run, oldest first.
+    """
+
+    release_id: str
+    manifest: Manifest
+    changes: tuple[Change, ...]
+    history: tuple[PastRelease, ...] = ()
+
+
+def read_previous(folder: Path) -> PreviousRelease | None:
+    """What stage "previous" found; None if the channel had no release."""
+    path = folder / PREVIOUS
+    return from_plain(PreviousRelease | None, read_json(path), PREVIOUS) if path.exists() else None  # type: ignore[arg-type]
