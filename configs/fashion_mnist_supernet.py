@@ -32,8 +32,6 @@ def get_config() -> ConfigDict:
     config.supernet.method = "progressive"
     config.supernet.full_epochs = 6
     config.supernet.epochs = 12
-    config.supernet.fine_tune_epochs = 3
-    config.supernet.fine_tune_learning_rate = 1e-3
     config.teacher.network = None
     config.compress.recipes = ("ptq", "qat")
     config.compress.epochs = 2

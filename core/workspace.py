@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from core.errors import LitesmithError, UsageError, one_line
 from core.spec_io import to_plain
 
 TEMPORARY_PREFIX = ".tmp-"
+_LOCK_AGAIN_S = 0.1  # `is_locked` holds a lock for less than a millisecond; that is no other process at work
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -150,11 +152,31 @@ def locked(root: Path) -> Iterator[None]:
     Raises UsageError if another process holds it.
     """
     with open(root / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{root} is in use by another litesmith process; wait for it to end") from error
+        if not _taken(file):
+            time.sleep(_LOCK_AGAIN_S)
+            if not _taken(file):
+                raise UsageError(f"{root} is in use by another litesmith process; wait for it to end")
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(root: Path) -> bool:
+    """Whether a process holds the workspace now; True also where that cannot be asked."""
+    try:
+        with open(root / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask do not see each other
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def is_disk_full(error: BaseException) -> bool:

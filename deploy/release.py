@@ -1,4 +1,4 @@
-"""The files of a release and its manifest."""
+"""The folder of a release: models, labels, evaluation, what apps need, and the manifest of it all."""
 
 from __future__ import annotations
 
@@ -6,54 +6,47 @@ import io
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.errors import LitesmithError
-from core.values import TensorSpec, file_sha256
-from core.workspace import atomic_write_bytes, atomic_write_json
+from core.values import file_sha256
+from core.workspace import atomic_write_bytes
+from deploy.app.app_files import write_app_files
+from deploy.app.facts import AppModel, ReleaseFacts
+from deploy.manifest import MANIFEST, Manifest, ReleaseFile, ReleaseModel, manifest_bytes, parse_manifest
+from deploy.predictions import PREDICTIONS, Predictions, predictions_bytes
 from deploy.schemes import FLOAT32
 
-MANIFEST = "manifest.json"
 LABELS = "labels.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseLatency:
-    """One line of latency; `tool` names what measured it."""
+class AppSettings:
+    """What is made for apps, as config.release has it; `metadata`: whether the models hold metadata."""
 
-    target: str
-    median_us: float
-    p95_us: float
-    runs: int
-    threads: int
-    tool: str
+    golden_images: int
+    android_package: str
+    metadata: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseEntry:
-    """One .tflite of a release: the file to copy and everything the manifest says of it.
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleaseContent:
+    """What a release is made of.
 
-    Accuracies and sparsity are fractions of 1; `clusters` is None for a network whose weights were not clustered.
+    Attributes:
+      manifest: without the files beside the models, and without the models' extras.
+      sources: model file -> where it is now.
+      models: each model with what it says of the test images, for its golden outputs and its card.
+      facts: what model cards say of the whole release.
     """
 
-    source: Path
-    file: str
-    labels: tuple[str, ...]
-    scheme: str
-    input: TensorSpec
-    output: TensorSpec
-    arch: str
-    macs: int
-    params: int
-    recipe: str
-    float_test_accuracy: float
-    test_accuracy: float
-    sparsity: float
-    clusters: int | None
-    latency: tuple[ReleaseLatency, ...]
-    tool_versions: Mapping[str, str]
+    manifest: Manifest
+    sources: Mapping[str, Path]
+    predictions: Predictions
+    models: Sequence[AppModel]
+    facts: ReleaseFacts
+    app: AppSettings
 
 
 def zipped_bytes(content: bytes, name: str = "model.tflite") -> int:
@@ -64,55 +57,46 @@ def zipped_bytes(content: bytes, name: str = "model.tflite") -> int:
     return len(archive.getvalue())
 
 
-def write_release(out_dir: Path, name: str, created: str, config: Any, entries: Sequence[ReleaseEntry]) -> None:
-    """Fills `out_dir`, a staging directory that the caller commits, with the models, the labels and the manifest.
+def write_release(out_dir: Path, content: ReleaseContent) -> Manifest:
+    """Fills `out_dir`, a staging directory that the caller commits; the manifest, which is returned, comes last.
 
-    Args:
-      created: when, as ISO 8601 text.
-      config: the configuration of the run, with a canonical JSON form.
-
-    Raises LitesmithError if no float32 sibling is among the entries, two would get one file name, or they differ in
-    their labels.
+    Raises LitesmithError if no float32 sibling is among the models, two would get one file name, or a model's file is
+    not what the manifest says; and what deploy.app.app_files raises.
     """
-    _check(entries)
-    for entry in entries:
-        shutil.copyfile(entry.source, out_dir / entry.file)
-    labels = "".join(f"{label}\n" for label in entries[0].labels)
+    draft = content.manifest
+    _check(draft.artifacts)
+    for model in draft.artifacts:
+        shutil.copyfile(content.sources[model.file], out_dir / model.file)
+        if file_sha256(out_dir / model.file) != model.sha256:
+            raise LitesmithError(f"release: {content.sources[model.file]} has changed since it was converted")
+    labels = "".join(f"{label}\n" for label in content.facts.labels)
     atomic_write_bytes(out_dir / LABELS, labels.encode())
-    artifacts = [_artifact(out_dir, entry) for entry in entries]
-    manifest = {"release": name, "created": created, "config": config, "artifacts": artifacts}
-    atomic_write_json(out_dir / MANIFEST, manifest)
+    (out_dir / PREDICTIONS).parent.mkdir()
+    atomic_write_bytes(out_dir / PREDICTIONS, predictions_bytes(content.predictions))
+    extras = write_app_files(
+        *(out_dir, content.models, content.facts),
+        golden_images=content.app.golden_images,
+        android_package=content.app.android_package,
+        metadata=content.app.metadata,
+    )
+    models = tuple(replace(model, extras=extras.get(model.file, ())) for model in draft.artifacts)
+    manifest = replace(draft, artifacts=models, files=_files_beside(out_dir, models))
+    written = manifest_bytes(manifest)
+    parse_manifest(written, f"release {manifest.release}")  # nobody could read one that breaks its own rules
+    atomic_write_bytes(out_dir / MANIFEST, written)
+    return manifest
 
 
-def _check(entries: Sequence[ReleaseEntry]) -> None:
-    if not any(entry.scheme == FLOAT32 for entry in entries):
+def _check(models: Sequence[ReleaseModel]) -> None:
+    if not any(model.scheme == FLOAT32 for model in models):
         raise LitesmithError("release: no float32 sibling among its models")
-    names = [entry.file for entry in entries]
+    names = [model.file for model in models]
     if len({*names, LABELS, MANIFEST}) != len(names) + 2:
         raise LitesmithError(f"release: file names must differ, got {', '.join(names)}")
-    if len({entry.labels for entry in entries}) != 1:
-        raise LitesmithError("release: its models do not share their labels")
 
 
-def _artifact(out_dir: Path, entry: ReleaseEntry) -> dict[str, Any]:
-    content = (out_dir / entry.file).read_bytes()
-    return {
-        "file": entry.file,
-        "sha256": file_sha256(out_dir / entry.file),
-        "size_bytes": len(content),
-        "zipped_bytes": zipped_bytes(content, entry.file),
-        "scheme": entry.scheme,
-        "input": entry.input,
-        "output": entry.output,
-        "labels": LABELS,
-        "arch": entry.arch,
-        "macs": entry.macs,
-        "params": entry.params,
-        "recipe": entry.recipe,
-        "float_test_accuracy": entry.float_test_accuracy,
-        "test_accuracy": entry.test_accuracy,
-        "sparsity": entry.sparsity,
-        "clusters": entry.clusters,
-        "latency": list(entry.latency),
-        "tool_versions": dict(entry.tool_versions),
-    }
+def _files_beside(folder: Path, models: Sequence[ReleaseModel]) -> tuple[ReleaseFile, ...]:
+    """All files in the folder but the models, sorted by path."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    beside = sorted(files.keys() - {model.file for model in models})
+    return tuple(ReleaseFile(name, file_sha256(files[name]), files[name].stat().st_size) for name in beside)

@@ -17,12 +17,14 @@ from deploy.flatbuffer import SIGNATURE, Graph, read
 from deploy.interpreter import as_input, predict
 from deploy.layer_table import LayerWeights, broken_promises, layer_table
 from deploy.layers import weights_by_layer
+from deploy.personalize_check import training_problems
 from deploy.schemes import (
     FULL_INTEGER,
     INPUT_SCALE,
     INPUT_ZERO_POINT,
     OUTPUT_SCALE,
     OUTPUT_ZERO_POINT,
+    PERSONALIZE,
     UINT8_IMAGES,
 )
 from deploy.tracing import OUTPUT_NAME, scoring_function
@@ -63,9 +65,17 @@ class Validation:
 
 
 def validate(
-    tflite: Path, model: keras.Model, test: ImageSet, scheme: str, promised: Invariants | None = None
+    tflite: Path,
+    model: keras.Model,
+    test: ImageSet,
+    scheme: str,
+    promised: Invariants | None = None,
+    scores: Float32 | None = None,
 ) -> Validation:
     """Runs both models on all test images and inspects the file; problems are listed, not raised.
+
+    Args:
+      scores: [n, classes] of the .tflite (deploy.interpreter.predict), if it was run already.
 
     Raises UsageError if the file cannot be loaded or takes images of another shape.
     """
@@ -73,7 +83,9 @@ def validate(
     graph = read(tflite)
     by_layer = weights_by_layer(graph.weights, model)
     images, labels = test.rgb(), test.labels
-    ours, theirs = predict(tflite, images), keras_scores(model, images)
+    ours = predict(tflite, images) if scores is None else scores
+    theirs = keras_scores(model, images)
+    ours = ours[:, : theirs.shape[1]]  # without spare classes, which score 0
     error = np.abs(ours - theirs)
     clustered = {layer: by_layer[layer] for layer, _ in expected.clusters if layer in by_layer}
     layers = layer_table(graph, by_layer, model, expected)
@@ -96,6 +108,7 @@ def validate(
             *_graph_problems(graph, scheme),
             *_score_problems(ours),
             *broken_promises(by_layer, layers, expected),
+            *(training_problems(tflite, test) if scheme == PERSONALIZE else ()),
         ),
     )
 

@@ -18,7 +18,8 @@ CHECKSUM = "#sha256="  # between a URL and the checksum of what it must give
 @dataclass(frozen=True)
 class Call:
     """One command: its arguments and the flags that were given. `config` and `workdir` raise UsageError if theirs is
-    missing; `has_config` and `has_workdir` tell without."""
+    missing; `has_config` and `has_workdir` tell without. `reproduction` is the command line that makes the same again,
+    "" without a configuration."""
 
     arguments: tuple[str, ...]
     flags: dict[str, Any]
@@ -26,6 +27,7 @@ class Call:
     workdir: Callable[[], Path]
     has_config: bool
     has_workdir: bool
+    reproduction: str = ""
 
     def no_arguments(self, command: str) -> None:
         """Raises UsageError if there are any."""
@@ -37,6 +39,10 @@ class Call:
         if not self.flags.get(name):
             raise UsageError(f"--{name}: missing; expected {what}")
         return self.flags[name]
+
+    def file(self, name: str) -> Path | None:
+        """The path that a flag names; None if it was not given."""
+        return Path(self.needed(name, "a file's path")) if name in self.flags else None
 
     def connections(self) -> Connections:
         """Where the targets are."""

@@ -22,6 +22,7 @@ from core.errors import UsageError, bad_value
 from core.registry import check_name
 from core.spec_io import from_plain
 from pipeline.data import MAX_RESOLUTION, MIN_RESOLUTION, DataConfig
+from pipeline.release_config import ReleaseConfig
 from search.networks import NETWORKS
 from search.oracles import ORACLES
 from search.recipe_space import RecipeTemplate, parse_template
@@ -40,7 +41,6 @@ MAX_SEED = 2**31 - 2
 MAX_RECIPES = 10_000  # of a joint search: each is checked before the run begins
 MODEL_FILE = "config.model.file"
 INPUT_RANGES = ("0..1", "0..255", "-1..1")
-NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         in_choices("config.model.input_range", self.input_range, INPUT_RANGES)
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseConfig:
-    """`name` begins the names of the release's files; `metadata` adds TFLite metadata and labels to them."""
-
-    name: str = "litesmith"
-    metadata: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.name or not set(self.name) <= set(NAME_CHARACTERS) or self.name[0] in ".-":
-            legal = "letters, digits, '.', '_' and '-', beginning with a letter or a digit"
-            raise bad_value("config.release.name", self.name, legal)
 
 
 @dataclass(frozen=True, slots=True)

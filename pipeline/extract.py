@@ -94,8 +94,12 @@ def extract_command(
     out: Path,
     reporter: Reporter,
     connections: Connections | None = None,
+    command: str = "",
 ) -> Extracted:
     """Fills `out` with the network that is asked for. The same call again goes on where it stands.
+
+    The report and the release in `out` tell `command`, the command line. Nothing is published: a network for one device
+    is no successor of what the run released.
 
     Evaluated sub-networks and measured latency tables are kept in WORKDIR/extract for the next network.
     Raises UsageError for bad input, a supernet that is not finished and a network of another space. Nothing is then
@@ -103,6 +107,7 @@ def extract_command(
     """
     if config.search.evaluator != SUPERNET:
         raise bad_value("config.search.evaluator", config.search.evaluator, f"{SUPERNET!r} for extract")
+    config = dataclasses.replace(config, release=config.release.unpublished())
     whole = checked_plan(config)
     space = _space(whole, config, workdir)
     _check_budget(request, config, space)
@@ -116,7 +121,7 @@ def extract_command(
         supernet = whole.stage("supernet")
         judged = (supernet.key, keyed_judging(config.supernet), config.supernet.predictor_networks)
         log = kept / f"evaluated-{content_id(judged, length=12)}.jsonl"
-        plan = checked_plan(own, Extraction(request.arch, log, config.search))
+        plan = checked_plan(own, Extraction(request.arch, log, config.search), command)
         with _folder(request, own, out) as folder:
             _link(plan, workdir, out)
             failures = run_stages(

@@ -12,6 +12,7 @@ from core.errors import UsageError
 
 _RUN = ("run", "compress", "convert", "bench", "report")
 _MEASURING = (*_RUN, "search", "scale", "extract", "devices", "benchmark", "latency_table")
+_STORE = ("release", "list", "show", "diff", "pull")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Flag:
 
 
 TABLE = {
-    "model": Flag("text", _RUN, "a Keras model of yours"),
+    "model": Flag("text", (*_RUN, "pull"), "a Keras model of yours, or a model of a release"),
     "data": Flag("text", _RUN, "its images"),
     "input_range": Flag("text", _RUN, "of the images that it was trained on"),
     "allow_custom": Flag("bool", _RUN, "load its custom objects"),
@@ -33,21 +34,33 @@ TABLE = {
     "width_multiplier": Flag("float", ("describe",), "of the network"),
     "arch": Flag("text", ("scale", "extract"), "the network"),
     "max_macs": Flag("float", ("scale", "extract"), "budget"),
-    "max_latency_us": Flag("float", ("scale", "extract"), "budget"),
+    "max_latency_us": Flag("float", ("scale", "extract", "pull"), "budget"),
     "alpha": Flag("float", ("scale",), "growth of depth"),
     "beta": Flag("float", ("scale",), "growth of width"),
     "gamma": Flag("float", ("scale",), "growth of resolution"),
     "grid_step": Flag("float", ("scale",), "of the grid search"),
     "models": Flag("list", ("benchmark",), ".tflite files"),
     "targets": Flag("list", ("benchmark",), "what to measure on"),
-    "out": Flag("text", ("benchmark", "compare", "latency_table", "extract"), "where the result goes"),
+    "out": Flag(
+        "text", ("benchmark", "compare", "latency_table", "extract", "pull", "release"), "where the result goes"
+    ),
     "before": Flag("text", ("compare",), "the earlier result"),
     "after": Flag("text", ("compare",), "the later result"),
     "results": Flag("text", ("compare",), "the result that has both targets"),
     "space": Flag("text", ("latency_table",), "search space"),
-    "target": Flag("text", ("latency_table", "extract"), "what to measure on"),
+    "target": Flag("text", ("latency_table", "extract", "pull"), "what is measured on"),
     "latency_table": Flag("text", ("extract",), "what predicts latencies"),
     "scheme": Flag("text", ("latency_table",), "full_integer or float32"),
+    "store": Flag("text", _STORE, "folder or URL of the releases"),
+    "release": Flag("text", ("release", "pull"), "ID or channel"),
+    "channel": Flag("text", ("release",), "what points to the release"),
+    "sign_key": Flag("text", ("release",), "file of the private key"),
+    "public_key": Flag("text", ("pull", "show", "diff"), "file of the public key"),
+    "allow_regression": Flag("bool", ("release",), "publish what the gates refuse"),
+    "min_accuracy": Flag("float", ("pull",), "limit"),
+    "max_size_bytes": Flag("int", ("pull",), "limit"),
+    "prefer": Flag("text", ("pull",), "accuracy, latency or size"),
+    "json": Flag("bool", ("status", *_RUN, "search", "list", "show", "diff"), "as JSON"),
     "serial": Flag("many", _MEASURING, "of the Android device"),
     "ssh": Flag("many", _MEASURING, "where a board is"),
     "benchmark_model": Flag("many", _MEASURING, "the tool's file"),

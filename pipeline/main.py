@@ -7,11 +7,13 @@ are in pipeline.commands. Exit codes: 0 done, 1 failed, 2 bad usage or input.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from ml_collections.config_flags import config_flags
@@ -19,6 +21,7 @@ from ml_collections.config_flags import config_flags
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
 from core.progress import Reporter
 from core.registry import load
+from core.spec_io import to_plain
 from pipeline import flag_table
 from pipeline.call import Call
 from pipeline.closing import closing_lines
@@ -27,8 +30,9 @@ from pipeline.config import MODEL_FILE, Config, validated
 from pipeline.overrides import normalized, unset
 from pipeline.plan import COMMANDS as RUN_COMMANDS
 from pipeline.planning import checked_plan
+from pipeline.reproduction import command_line
 from pipeline.runner import run_stages
-from pipeline.status import show_plan
+from pipeline.status import plan_json, show_plan
 from pipeline.usage import USAGE
 from pipeline.workdir import Workdir
 
@@ -108,7 +112,8 @@ def _dispatch(argv: Sequence[str]) -> int:
         raise bad_value("command", command, one_of(commands))
     given = flag_table.given(FLAGS)
     flag_table.check(command, given)
-    call = Call(tuple(argv[2:]), given, _config, _workdir, FLAGS["config"].value is not None, bool(FLAGS.workdir))
+    has_config, has_workdir = FLAGS["config"].value is not None, bool(FLAGS.workdir)
+    call = Call(tuple(argv[2:]), given, _config, _workdir, has_config, has_workdir, _reproduction(command, given))
     if command in COMMANDS:
         return int(load(COMMANDS, command, "command")(call))
     if len(argv) != 2:
@@ -146,6 +151,8 @@ def _config() -> Config:
 
 
 def _run(command: str, call: Call) -> int:
+    if call.flags.get("json") and not FLAGS.dry_run:
+        raise UsageError(f"--json: {command} takes it with --dry_run only; `status --json` tells of what was run")
     workdir = call.workdir()
     config, folder = call.config(), Workdir(workdir)
     folder.check(config, FLAGS.new_config)
@@ -153,9 +160,12 @@ def _run(command: str, call: Call) -> int:
         if command == "search":
             raise UsageError(f"{MODEL_FILE}: {config.model.file!r} is compressed, nothing is searched; use compress")
         command = "run" if command == "compress" else command
-    plan = checked_plan(config)
+    plan = checked_plan(config, command=call.reproduction)
     stages = plan.for_command(command)
     reporter = Reporter()
+    if FLAGS.dry_run and call.flags.get("json"):
+        print(json.dumps(plan_json(stages, workdir, to_plain(config.release)), indent=2))
+        return EXIT_DONE
     if FLAGS.dry_run:
         show_plan(stages, workdir, reporter)
         return EXIT_DONE
@@ -166,7 +176,37 @@ def _run(command: str, call: Call) -> int:
             reporter.line(line)
     for line in failed:
         print(f"litesmith: {line}", file=sys.stderr)
-    return EXIT_FAILED if failed else EXIT_DONE
+    published = _publish(config, workdir, reporter) if command == "run" else EXIT_DONE
+    return EXIT_FAILED if failed else published
+
+
+def _publish(config: Config, workdir: Path, reporter: Reporter) -> int:
+    """Publishes what the run has made, if the configuration names a store."""
+    if config.release.store is None:
+        return EXIT_DONE
+    from pipeline.publish import publish_run
+
+    release = config.release
+    return publish_run(
+        workdir, config.release.store, release.channel, release.sign_key, release.allow_regression, reporter
+    )
+
+
+def _reproduction(command: str, given: dict[str, Any]) -> str:
+    """The command line that makes the same again, files and folders as the user named them; of a run, all of it."""
+    flag = FLAGS["config"]
+    if flag.value is None:
+        return ""
+    is_default = FLAGS.model and flag.config_filename == str(MODEL_CONFIG)
+    overrides = {**flag.override_values, **dict.fromkeys(FLAGS.unset)}
+    return command_line(
+        "run" if command in RUN_COMMANDS else command,
+        "" if is_default else flag.config_filename,
+        overrides,
+        given,
+        FLAGS.workdir or "",
+        given.get("out", ""),
+    )
 
 
 def _stored_code(config: Config) -> AbstractContextManager[None]:

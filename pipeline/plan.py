@@ -10,29 +10,28 @@ refuses limits that no network keeps, begins before a teacher is trained.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib.metadata
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from android_bench.settings import target_stem
 from compress.recipe import CompressionRecipe, parse_recipe
-from core.errors import UsageError
-from core.spec_io import content_id
-from deploy.schemes import MIXED
+from deploy.schemes import MIXED, PERSONALIZE
 from pipeline.config import Config
 from pipeline.plan_keys import (
     keyed_bench,
     keyed_config,
     keyed_fine_tuning,
     keyed_judging,
+    keyed_metadata,
     keyed_rates,
     keyed_search,
     keyed_training,
 )
+from pipeline.planner import Planner, Stage
+from pipeline.previous import Seen
 from search.settings import SUPERNET, SearchConfig
 
 # Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
@@ -47,17 +46,13 @@ VERSIONS = {
     "own_model": 2,
     "pass": 4,
     "found_recipe": 2,
-    "convert": 3,
-    "validate": 3,
+    "convert": 4,
+    "validate": 4,
     "bench": 2,
-    "report": 4,
-    "release": 1,
+    "previous": 1,
+    "report": 5,
+    "release": 2,
 }
-
-TOOLS = (
-    *("tensorflow", "tf_keras", "tensorflow-model-optimization", "keras-tuner"),
-    *("ai-edge-litert", "ai-edge-quantizer", "numpy"),
-)
 
 _SEARCH = ("data", "supernet", "search", "extract")
 _MODELS = (*_SEARCH, "images", "teacher", "float", "own_model", "pass", "found_recipe")
@@ -106,21 +101,6 @@ class Extraction:
     trained_with: SearchConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One unit of the plan. `inputs` are names of earlier stages; `params` is all that its code reads of the config."""
-
-    name: str
-    kind: str
-    key: str
-    params: dict[str, Any]
-    inputs: tuple[str, ...]
-
-    def directory(self, workdir: Path) -> Path:
-        """Where the stage's result is committed."""
-        return workdir / "stages" / f"{self.name}-{self.key}"
-
-
 @dataclass(frozen=True)
 class Plan:
     """All stages in an order in which they can run, and the artifacts they make."""
@@ -137,51 +117,24 @@ class Plan:
         return tuple(stage for stage in self.stages if stage.kind in COMMANDS[command])
 
 
-@functools.cache
-def tool_versions() -> dict[str, str]:
-    """The installed versions of the libraries that decide what a stage computes."""
-    return {name: importlib.metadata.version(name) for name in TOOLS}
-
-
-class _Planner:
-    """Collects stages, computing each key from the stage's settings and its inputs' keys."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, Stage] = {}
-
-    def add(
-        self,
-        name: str,
-        kind: str,
-        params: dict[str, Any],
-        inputs: tuple[str, ...],
-        keyed: dict[str, Any] | None = None,
-    ) -> str:
-        """`keyed` takes the place of `params` in the key."""
-        if name not in self.stages:
-            keys = [self.stages[item].key for item in inputs]
-            tools = {} if kind == "data" else tool_versions()
-            key = content_id((kind, VERSIONS[kind], tools, keyed or params, keys), length=12)
-            self.stages[name] = Stage(name, kind, key, params, inputs)
-        elif self.stages[name].params != params:
-            raise UsageError(
-                f"config.compress.recipes: two recipes differ too little to tell their stages {name} apart"
-            )
-        return name
-
-
 def make_plan(
     config: Config,
     data_fingerprint: str,
     teacher_fingerprint: str = "",
     model_fingerprint: str = "",
     extraction: Extraction | None = None,
+    find_previous: Callable[[str], Seen] | None = None,
+    command: str = "",
 ) -> Plan:
     """The plan for a configuration; the fingerprints stand for what the files it names hold now.
 
+    Args:
+      find_previous: what the store has before the release of a key (pipeline.previous); None: there is no store.
+      command: the command line that makes the run again, which report and release tell.
+
     Raises UsageError if a past log is not one of the configured space.
     """
-    planner = _Planner()
+    planner = Planner(VERSIONS)
     seed = config.seed
     data = planner.add("data", "data", {"data": config.data, "seed": seed, "fingerprint": data_fingerprint}, ())
     if config.model.file is not None:
@@ -200,14 +153,34 @@ def make_plan(
         evidence += _plan_artifact(planner, config, artifact, images[artifact.winner])
     nodes = dict.fromkeys(artifact.node for artifact in artifacts)
     everything = tuple(dict.fromkeys((data, *before, *images, *nodes, *evidence)))
-    params = {"config": config, "artifacts": artifacts}
-    keyed = {"config": keyed_config(config), "artifacts": artifacts}
-    report = planner.add("report", "report", params, everything, keyed)
-    planner.add("release", "release", params, (*everything, report), keyed)
+    _plan_summaries(planner, config, tuple(artifacts), everything, find_previous, command)
     return Plan(tuple(planner.stages.values()), tuple(artifacts))
 
 
-def _plan_own_model(planner: _Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
+def _plan_summaries(
+    planner: Planner,
+    config: Config,
+    artifacts: tuple[ArtifactPlan, ...],
+    everything: tuple[str, ...],
+    find_previous: Callable[[str], Seen] | None,
+    command: str,
+) -> None:
+    """The comparison with the release before, the report, which tells it, and the release, which does not depend on
+    where it is published."""
+    made = dataclasses.replace(config, release=config.release.unpublished())
+    params = {"config": made, "artifacts": artifacts, "command": command}
+    keyed = {"config": keyed_config(config), "artifacts": artifacts}
+    told = everything
+    if find_previous is not None:
+        seen = find_previous(planner.key("release", keyed, everything))
+        settings = {**params, "seen": seen, "store": config.release.store, "limits": config.release.limits}
+        judged = {"seen": seen, "limits": config.release.limits}
+        told = (*everything, planner.add("previous", "previous", settings, everything, judged))
+    planner.add("report", "report", params, told, keyed)
+    planner.add("release", "release", params, everything, keyed)
+
+
+def _plan_own_model(planner: Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
     """The user's model; and nothing but it, which teaches itself, or the labels alone."""
     settings = dataclasses.replace(config.model, file=fingerprint)
     params = {"model": settings, "file": config.model.file}
@@ -216,7 +189,7 @@ def _plan_own_model(planner: _Planner, config: Config, data: str, fingerprint: s
 
 
 def _plan_before(
-    planner: _Planner, config: Config, data: str, teacher_fingerprint: str, extraction: Extraction | None
+    planner: Planner, config: Config, data: str, teacher_fingerprint: str, extraction: Extraction | None
 ) -> tuple[str, ...]:
     """What comes before the float training of the winners: the supernet, the search and the teacher."""
     if config.teacher.file is not None:
@@ -230,7 +203,7 @@ def _plan_before(
     return (*supernet, search, *_plan_teacher(planner, config, data, teacher_fingerprint))  # planned once
 
 
-def _plan_supernet(planner: _Planner, config: Config, search: SearchConfig, data: str) -> tuple[str, ...]:
+def _plan_supernet(planner: Planner, config: Config, search: SearchConfig, data: str) -> tuple[str, ...]:
     if search.evaluator != SUPERNET:
         return ()
     params = {"supernet": config.supernet, "search": search, "seed": config.seed}
@@ -238,7 +211,7 @@ def _plan_supernet(planner: _Planner, config: Config, search: SearchConfig, data
     return (planner.add("supernet", "supernet", params, (data,), keyed),)
 
 
-def _plan_search(planner: _Planner, config: Config, inputs: tuple[str, ...]) -> str:
+def _plan_search(planner: Planner, config: Config, inputs: tuple[str, ...]) -> str:
     params = _search_params(config)
     keyed = {**params, "search": keyed_search(config.search)}
     if "bench" in params:
@@ -250,7 +223,7 @@ def _plan_search(planner: _Planner, config: Config, inputs: tuple[str, ...]) -> 
     return planner.add("search", "search", params, inputs, keyed)
 
 
-def _plan_extraction(planner: _Planner, config: Config, extraction: Extraction, inputs: tuple[str, ...]) -> str:
+def _plan_extraction(planner: Planner, config: Config, extraction: Extraction, inputs: tuple[str, ...]) -> str:
     """A stage of the search's name: what comes after it finds its winners there."""
     params = {
         "search": config.search,
@@ -269,7 +242,7 @@ def _plan_extraction(planner: _Planner, config: Config, extraction: Extraction, 
     return planner.add("search", "extract", params, inputs, keyed)
 
 
-def _plan_images(planner: _Planner, config: Config, data: str) -> tuple[str, ...]:
+def _plan_images(planner: Planner, config: Config, data: str) -> tuple[str, ...]:
     """The images of each winner: the data set's, or where the resolution is searched those in the winner's own."""
     winners = range(config.search.num_winners)
     if config.search.evaluator != SUPERNET or not config.supernet.resolutions:
@@ -278,7 +251,7 @@ def _plan_images(planner: _Planner, config: Config, data: str) -> tuple[str, ...
 
 
 def _plan_winners(
-    planner: _Planner, config: Config, images: tuple[str, ...], before: tuple[str, ...]
+    planner: Planner, config: Config, images: tuple[str, ...], before: tuple[str, ...]
 ) -> tuple[str, ...]:
     """The float training of each winner."""
     nodes = []
@@ -291,7 +264,7 @@ def _plan_winners(
     return tuple(nodes)
 
 
-def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
+def _plan_teacher(planner: Planner, config: Config, data: str, fingerprint: str) -> tuple[str, ...]:
     teacher = config.teacher
     if teacher.network is None and teacher.file is None:
         return ()
@@ -306,7 +279,8 @@ def _plan_teacher(planner: _Planner, config: Config, data: str, fingerprint: str
 def _search_params(config: Config) -> dict[str, Any]:
     params: dict[str, Any] = {"search": config.search, "seed": config.seed}
     if config.search.measured:
-        params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,))
+        # A trial needs no operator profile: one more of it would search anew.
+        params["bench"] = dataclasses.replace(config.bench, targets=(config.search.target,), profile=False)
     if config.search.recipe is not None:
         params["compress"] = dataclasses.replace(config.compress, recipes=())
     if config.search.evaluator == SUPERNET:
@@ -315,7 +289,7 @@ def _search_params(config: Config) -> dict[str, Any]:
 
 
 def _plan_recipes(
-    planner: _Planner, config: Config, winner: int, node: str, before: tuple[str, ...]
+    planner: Planner, config: Config, winner: int, node: str, before: tuple[str, ...]
 ) -> list[ArtifactPlan]:
     """Every recipe on one float model; recipes that begin alike share their first passes."""
     parent = ArtifactPlan(f"{node}.float32", winner, node, "float32", (), "float32")
@@ -332,10 +306,13 @@ def _plan_recipes(
             known = artifacts.get(artifact.name)
             if known is None or not known.recipe:
                 artifacts[artifact.name] = artifact
+    if config.release.on_device_training:
+        name = f"{node}.{PERSONALIZE}"
+        artifacts[name] = ArtifactPlan(name, winner, node, PERSONALIZE, (), PERSONALIZE)
     return list(artifacts.values())
 
 
-def _plan_found(planner: _Planner, config: Config, winner: int, node: str, inputs: tuple[str, ...]) -> ArtifactPlan:
+def _plan_found(planner: Planner, config: Config, winner: int, node: str, inputs: tuple[str, ...]) -> ArtifactPlan:
     compress = dataclasses.replace(config.compress, recipes=())
     params = {"winner": winner, "compress": compress, "distill": config.distill, "seed": config.seed}
     keyed = {**params, **keyed_rates(compress)}
@@ -344,7 +321,7 @@ def _plan_found(planner: _Planner, config: Config, winner: int, node: str, input
 
 
 def _plan_recipe(
-    planner: _Planner, config: Config, winner: int, recipe: CompressionRecipe, node: str, shared: tuple[str, ...]
+    planner: Planner, config: Config, winner: int, recipe: CompressionRecipe, node: str, shared: tuple[str, ...]
 ) -> list[ArtifactPlan]:
     artifacts = []
     steps: list[str] = []
@@ -366,8 +343,9 @@ def _joined(steps: Sequence[str]) -> str:
     return "-".join(step if count == 1 else f"{step}x{count}" for step, count in runs)
 
 
-def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, data: str) -> list[str]:
-    metadata = config.release if artifact.recipe and config.release.metadata else None
+def _plan_artifact(planner: Planner, config: Config, artifact: ArtifactPlan, data: str) -> list[str]:
+    has_metadata = config.release.metadata and artifact.recipe and artifact.scheme != PERSONALIZE
+    metadata = config.release if has_metadata else None
     settings: dict[str, Any] = {
         "scheme": artifact.scheme,
         "recipe": artifact.recipe,
@@ -376,7 +354,10 @@ def _plan_artifact(planner: _Planner, config: Config, artifact: ArtifactPlan, da
     }
     if artifact.scheme in (MIXED, FOUND):
         settings["max_loss"] = config.compress.mixed_max_loss
-    convert = planner.add(f"{artifact.name}.convert", "convert", settings, (data, artifact.node))
+    if artifact.scheme == PERSONALIZE:
+        settings["spare_classes"] = config.release.spare_classes
+    keyed = {**settings, "metadata": metadata and keyed_metadata(metadata)}
+    convert = planner.add(f"{artifact.name}.convert", "convert", settings, (data, artifact.node), keyed)
     checks = {"artifact": artifact, "metadata": metadata is not None}
     validate = planner.add(f"{artifact.name}.validate", "validate", checks, (data, artifact.node, convert))
     results = [convert, validate]

@@ -16,6 +16,7 @@ from core.errors import UsageError, bad_value
 from core.spec_io import to_plain
 from core.values import file_sha256
 from pipeline.config import Config
+from pipeline.release_config import PUBLICATION, ReleaseConfig
 from search.latency.table import read_latency_table
 from search.oracles.past import read_log
 from search.settings import SUPERNET, SearchConfig
@@ -115,9 +116,16 @@ def keyed_bench(bench: BenchConfig) -> dict[str, Any]:
     return {"bench": plain, **({"described": own} if own else {})}
 
 
+def keyed_metadata(release: ReleaseConfig) -> dict[str, Any]:
+    """What of a release's settings is in a model's metadata, as in the first version."""
+    return {"name": release.name, "metadata": release.metadata}
+
+
 def keyed_config(config: Config) -> dict[str, Any]:
-    """A whole configuration, as a report or a release tells it."""
+    """A whole configuration, as a report or a release tells it, but for where that is published."""
     plain: dict[str, Any] = to_plain(config)
+    for name in PUBLICATION:
+        del plain["release"][name]
     if config.search.evaluator != SUPERNET:
         del plain["supernet"]
     return plain

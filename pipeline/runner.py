@@ -17,18 +17,22 @@ from android_bench.connections import Connections
 from core.errors import CandidateError, InvariantError, LitesmithError, UsageError, one_line
 from core.progress import Reporter
 from core.registry import load
+from core.tracking import Tracker
 from core.workspace import atomic_write_json, committed_directory, is_disk_full, read_json
 from pipeline.config import Config
-from pipeline.plan import Plan, Stage
+from pipeline.plan import Plan
+from pipeline.planner import Stage
 from pipeline.stages import STAGES
+from pipeline.tracking import stage_tracker
 from pipeline.workdir import PUBLISHED, Workdir
 
 # A failure of these concerns one recipe: it is recorded, and the other recipes go on.
 RECIPE_KINDS = ("images", "float", "pass", "found_recipe", "convert", "validate", "bench")
 # These call other programs and read what we made ourselves: an error there says nothing for ever, nor of the input.
 RETRIED_KINDS = ("convert", "validate", "bench")
-# These describe what there is, failures included, and are published beside the stages.
-SUMMARY_KINDS = ("report", "release")
+# These describe what there is, failures included, and are made again when that changes.
+SUMMARY_KINDS = ("previous", "report", "release")
+SHOWN_KINDS = ("report", "release")  # whose folders are also beside the stages
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class StageContext:
       scratch: a folder for checkpoints, kept if the process is killed and removed when the stage is committed.
       inputs: input stage name -> its committed folder.
       connections: where the targets are; not in any key.
+      tracker: of what the stage trains, for TensorBoard; nothing reads it again.
     """
 
     stage: Stage
@@ -48,6 +53,7 @@ class StageContext:
     inputs: dict[str, Path]
     reporter: Reporter
     connections: Connections = field(default_factory=Connections)
+    tracker: Tracker = field(default_factory=Tracker)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -102,7 +108,7 @@ def run_stages(
                 # The run may have been killed just before it removed the scratch folder.
                 shutil.rmtree(_scratch(stage, root), ignore_errors=True)
                 reporter.line(f"{title}: done before")
-            elif _is_committed(stage, root) and stage.kind in SUMMARY_KINDS and not stale:
+            elif _is_committed(stage, root) and stage.kind in SHOWN_KINDS and not stale:
                 _publish(stage, root)
                 reporter.line(f"{title}: published again")
             else:
@@ -124,10 +130,10 @@ def read_failure(directory: Path) -> Failure | None:
 
 
 def is_done(stage: Stage, root: Path) -> bool:
-    """Whether the stage's result is committed (and, of a summary, published) and not a failure to be tried again."""
+    """Whether the stage's result is committed (and, of SHOWN_KINDS, shown) and not a failure to be tried again."""
     if not _is_committed(stage, root):
         return False
-    if stage.kind in SUMMARY_KINDS:
+    if stage.kind in SHOWN_KINDS:
         return _published(root).get(stage.kind) == stage.key and (root / stage.kind).is_dir()
     failure = read_failure(stage.directory(root))
     return failure is None or not failure.retry
@@ -149,10 +155,11 @@ def _run_stage(stage: Stage, title: str, plan: Plan, root: Path, reporter: Repor
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         with committed_directory(stage.directory(root)) as out:
-            outcome = _outcome(StageContext(stage, out, scratch, inputs, reporter, connections))
+            tracker = stage_tracker(root, stage)
+            outcome = _outcome(StageContext(stage, out, scratch, inputs, reporter, connections, tracker))
             record = {"name": stage.name, "key": stage.key, "summary": outcome.summary}
             atomic_write_json(out / "stage.json", {**record, "seconds": round(time.monotonic() - started, 3)})
-        if stage.kind in SUMMARY_KINDS:
+        if stage.kind in SHOWN_KINDS:
             _publish(stage, root)
         shutil.rmtree(scratch, ignore_errors=True)
     except UsageError:
@@ -199,7 +206,7 @@ def _published(root: Path) -> dict[str, str]:
 
 
 def _publish(stage: Stage, root: Path) -> None:
-    """Copies a summary's folder to WORKDIR/report or WORKDIR/release, replacing that of another configuration.
+    """Copies the stage's folder to WORKDIR/report or WORKDIR/release, replacing that of another configuration.
 
     The note of what is published is taken back first: whatever kills the process, the next run publishes again.
     """

@@ -12,6 +12,18 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
        python -m pipeline.main compare --before=DIR --after=DIR [--out=DIR]
        python -m pipeline.main latency_table --space=NAME --target=NAME --out=FILE [--scheme=full_integer]
                                              [--resolution=N] [--num_classes=N]
+       python -m pipeline.main pull --store=URL --out=DIR [--release=CHANNEL_OR_ID] [--target=NAME]
+                                    [--max_latency_us=N] [--min_accuracy=X] [--max_size_bytes=N]
+                                    [--prefer=accuracy|latency|size] [--model=FILE_OR_RECIPE] [--public_key=FILE]
+       python -m pipeline.main verify DIR
+       python -m pipeline.main list --store=URL
+       python -m pipeline.main show CHANNEL_OR_ID --store=URL
+       python -m pipeline.main diff CHANNEL_OR_ID CHANNEL_OR_ID --store=URL
+       python -m pipeline.main release publish --workdir=DIR --store=URL [--channel=latest] [--sign_key=FILE]
+                                               [--allow_regression]
+       python -m pipeline.main release promote --store=URL --release=CHANNEL_OR_ID --channel=NAME [--sign_key=FILE]
+       python -m pipeline.main release rebuild --store=URL
+       python -m pipeline.main release keygen --out=FILE
 
   run       everything: data, search, teacher, training, compression, conversion, checks, benchmark, report, release
   search    only the architecture search
@@ -32,10 +44,19 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
             names --before and --after are two targets of one result
   latency_table
             the blocks of a search space measured on a target, as a table that config.search.latency_table names
+  pull      the best model of a release for a device, with all that an app needs of it, checked, in --out
+  verify    a pulled folder, or WORKDIR/release: every checksum, and the models on their golden images, here
+  list      the releases of a store, newest first, and the channels that point to them
+  show      one release: its models, their figures with conditions, its files
+  diff      what differs between two releases: models, figures, configuration, test images
+  release   publish puts WORKDIR/release into a store and lets a channel point to it; promote lets another channel point
+            to a release; rebuild makes the store's index again and removes what killed publishers left; keygen makes
+            a pair of keys to sign with
 
   --config         a Python file like those in configs/; each key can be overridden: --config.search.max_trials=20
   --workdir        the folder that holds everything the run makes; the same command again resumes there
   --dry_run        show the stages, their keys and what is done, and stop
+  --json           of status, list, show and diff, or with --dry_run: the same as JSON (docs/scheduling.md)
   --model          a .keras (Keras 2 or 3) or .h5 file or a SavedModel's folder, compressed in place of a searched
                    network; --config is then configs/own_model.py, and --workdir out/ and the file's name
   --data           the images to fine-tune and to test it on: mnist_5k, directory:PATH, npz:FILE, ... (config.data.name)
@@ -64,5 +85,18 @@ Where the targets are, for every command that measures (docs/benchmarking.md):
   --apk            the file of the benchmark tool's Android app, if it is not installed
   --remote_python  the Python of a board that has ai-edge-litert: PATH, or TARGET=PATH
   --ssh_config     a configuration file for ssh in place of your own
+
+Of releases (docs/releases.md):
+  --store          a folder, or the URL of one: http(s)://, s3://, gs://, sftp://, ...
+  --release        a channel or an ID; by default the channel stable if there is one, else latest
+  --target         where --max_latency_us holds; models that were not measured there are not taken
+  --min_accuracy, --max_size_bytes
+                   further limits: a fraction on the release's test images, and the size of the .tflite file
+  --prefer         of the models that fit: the best in accuracy (the default), latency or size
+  --model          only this model, by its file or recipe
+  --public_key     refuse what is not signed with its private key (--sign_key)
+  --channel        the channel to set, by default latest
+  --allow_regression
+                   publish although the gates found a regression
 
 exit codes: 0 done, 1 failed, 2 bad usage or input"""

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.errors import LitesmithError, UsageError
 from core.spec_io import to_plain
+from core.tracking import TENSORBOARD
 from core.workspace import (
     TEMPORARY_PREFIX,
     atomic_write_json,
@@ -19,11 +20,17 @@ from core.workspace import (
     remove_temporaries,
 )
 from pipeline.config import Config
-from pipeline.plan import Plan, Stage
+from pipeline.plan import Plan
+from pipeline.planner import Stage
+from pipeline.release_config import PUBLICATION
 
 CONFIG, PLAN, PUBLISHED = "config.json", "plan.json", "published.json"
+PUBLICATION_RECORD = "publication.json"  # what the last run that was to publish did
 EXTRACTED = "extract.json"  # which network of a supernet the folder is for
-OWN_NAMES = (CONFIG, PLAN, PUBLISHED, EXTRACTED, ".lock", "stages", "scratch", "report", "release")
+OWN_NAMES = (
+    *(CONFIG, PLAN, PUBLISHED, PUBLICATION_RECORD, EXTRACTED, ".lock"),
+    *("stages", "scratch", "report", "release", TENSORBOARD),
+)
 # What the commands `scale` and `extract` keep; a run in the same folder leaves it alone.
 SCALE, EXTRACT = "scale", "extract"
 WORKDIR_FLAG = "--workdir"
@@ -51,7 +58,7 @@ class Workdir:
             self._check_only_ours()
         elif not new_config:
             old = _completed(read_json(pinned), to_plain(Config()))
-            difference = _first_difference(old, to_plain(config), "config")
+            difference = _first_difference(_without_publication(old), _without_publication(to_plain(config)), "config")
             if difference:
                 raise UsageError(
                     f"{self._flag}: {self.root} belongs to another configuration ({difference}); use a new "
@@ -143,6 +150,13 @@ def _completed(old: Any, defaults: Any) -> Any:
     if not isinstance(old, dict) or not isinstance(defaults, dict):
         return old
     return defaults | {key: _completed(value, defaults.get(key)) for key, value in old.items()}
+
+
+def _without_publication(plain: Any) -> Any:
+    """A configuration without where and whether its release is published, which may change from run to run."""
+    if not isinstance(plain, dict) or not isinstance(plain.get("release"), dict):
+        return plain
+    return {**plain, "release": {key: value for key, value in plain["release"].items() if key not in PUBLICATION}}
 
 
 def _first_difference(old: Any, new: Any, where: str) -> str:

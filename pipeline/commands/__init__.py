@@ -10,4 +10,10 @@ COMMANDS = {
     "benchmark": "pipeline.commands.benchmark:run",
     "compare": "pipeline.commands.compare:run",
     "latency_table": "pipeline.commands.latency_table:run",
+    "release": "pipeline.commands.release:run",
+    "list": "pipeline.commands.list:run",
+    "show": "pipeline.commands.show:run",
+    "diff": "pipeline.commands.diff:run",
+    "pull": "pipeline.commands.pull:run",
+    "verify": "pipeline.commands.verify:run",
 }

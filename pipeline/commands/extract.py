@@ -19,7 +19,7 @@ def run(call: Call) -> int:
     request = ExtractRequest(**{name: call.flags[name] for name in NAMES if name in call.flags})
     out = Path(call.needed("out", "a folder for the network and its files"))
     workdir, config, reporter = call.workdir(), call.config(), Reporter()
-    found = extract_command(request, config, workdir, out, reporter, call.connections())
+    found = extract_command(request, config, workdir, out, reporter, call.connections(), call.reproduction)
     for line in found.lines:
         reporter.line(line)
     for line in found.failures:

@@ -14,6 +14,7 @@ STAGES = {
     "convert": "pipeline.stages.convert:run",
     "validate": "pipeline.stages.validate:run",
     "bench": "pipeline.stages.bench:run",
+    "previous": "pipeline.stages.previous:run",
     "report": "pipeline.stages.report:run",
     "release": "pipeline.stages.release:run",
 }

@@ -35,20 +35,25 @@ def compress(
     model: keras.Model,
     data: ImageData,
     config: TrainConfig,
-    checkpoint: str = "checkpoint.npz",
+    part: str = "",
 ) -> tuple[NodeRecord, PassResult]:
-    """One pass on one model, with a checkpoint in the stage's scratch folder."""
+    """One pass on one model, with a checkpoint in the stage's scratch folder; `part` tells a stage's passes apart."""
+    tracker = context.tracker.of(part)
     fine_tune = FineTune(
         train=data.train,
         supervision=supervision(context, data, config.label_smoothing, fine_tuning=True),
         config=config,
         augment=data.augment,
         seed=context.params["seed"],
-        checkpoint=context.scratch / checkpoint,
+        checkpoint=context.scratch / f"{part or 'checkpoint'}.npz",
         reporter=context.reporter,
+        tracker=tracker,
     )
     result = apply_pass(spec, model, parent.invariants, fine_tune, data.val, parent.arch)
     cost = result.cost
+    values = {"network": result.arch, "pass": spec.label, "train": config, "distill": context.params["distill"]}
+    metrics = {"val_accuracy": result.val_accuracy, "macs": cost.macs, "params": cost.params}
+    tracker.compare(values, metrics, step=config.epochs)
     predicted = parent.predicted_us
     if result.predicted_us is not None:
         before, after = result.predicted_us

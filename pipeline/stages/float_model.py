@@ -65,8 +65,12 @@ def _trained(
         checkpoint=context.scratch / "checkpoint.npz",
         reporter=context.reporter,
         label=label,
+        tracker=context.tracker,
     )
-    return accuracy(model, data.val)
+    val_accuracy = accuracy(model, data.val)
+    values = {"network": trial.arch, "train": config, "distill": context.params["distill"]}
+    context.tracker.compare(values, {"val_accuracy": val_accuracy}, step=config.epochs)
+    return val_accuracy
 
 
 def _extracted(context: StageContext, supernet: SupernetConfig, data: ImageData, trial: Trial) -> keras.Model:

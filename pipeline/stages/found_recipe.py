@@ -21,7 +21,7 @@ def run(context: StageContext) -> Outcome:
     parent = context.input("float")
     record, model = read_node(parent), load_model(parent / "model")
     for number, spec in enumerate(recipe.passes):
-        record, result = compress(context, spec, record, model, data, config.train_config(), f"pass{number}.npz")
+        record, result = compress(context, spec, record, model, data, config.train_config(), f"pass{number}")
         model = result.model
     save_model(model, context.out / "model")
     record = record.found(recipe.name, recipe.scheme, tuple(spec.label for spec in recipe.passes))

@@ -1,50 +1,71 @@
-"""Stage "release": WORKDIR/release with the .tflite files, their labels and the manifest."""
+"""Stage "release": WORKDIR/release with the .tflite files, what apps need beside them, and the manifest."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from core.values import Measurement
-from deploy.release import ReleaseEntry, ReleaseLatency, write_release
-from pipeline.report_data import ArtifactReport, RunReport, gather
+from deploy.app.facts import AppModel, ReleaseFacts
+from deploy.manifest import Manifest
+from deploy.release import AppSettings, ReleaseContent, write_release
+from pipeline.config import Config
+from pipeline.release_data import predictions_of, release_manifest, release_predictions, test_images
+from pipeline.report_data import RunReport, gather
 from pipeline.report_units import now
 from pipeline.runner import Outcome, StageContext
 
 
 def run(context: StageContext) -> Outcome:
     """Writes the release of every recipe that did not fail. Raises LitesmithError if the float32 sibling is missing."""
-    config = context.params["config"]
-    report = gather(config, context.params["artifacts"], context.inputs)
-    entries = [_entry(report, artifact) for artifact in report.released]
-    write_release(context.out, config.release.name, now(), config, entries)
-    return Outcome(f"{len(entries)} models, {len(report.failures)} failed")
+    params, inputs = context.params, context.inputs
+    config: Config = params["config"]
+    report = gather(config, params["artifacts"], inputs)
+    draft = release_manifest(report, config, params["artifacts"], inputs, context.stage.key, now(), params["command"])
+    settings = config.release
+    manifest = write_release(
+        context.out,
+        ReleaseContent(
+            manifest=draft,
+            sources={artifact.file: Path(artifact.source) for artifact in report.released},
+            predictions=release_predictions(report, inputs),
+            models=_app_models(report, draft, inputs),
+            facts=_facts(report, draft, config),
+            app=AppSettings(settings.golden_images, settings.android_package, settings.metadata),
+        ),
+    )
+    return Outcome(f"{len(manifest.artifacts)} models, {len(report.failures)} failed")
 
 
-def _entry(report: RunReport, artifact: ArtifactReport) -> ReleaseEntry:
-    found = artifact.validation
-    parent = report.float_parent(artifact)
-    return ReleaseEntry(
-        source=Path(artifact.source),
-        file=artifact.file,
-        labels=tuple(report.data["class_names"]),
-        scheme=artifact.plan.scheme,
-        input=artifact.artifact.inputs[0],
-        output=artifact.artifact.outputs[0],
-        arch=artifact.arch,
-        macs=artifact.macs,
-        params=artifact.params,
-        recipe=artifact.plan.recipe,
-        float_test_accuracy=parent.validation["tflite_accuracy"],
-        test_accuracy=found["tflite_accuracy"],
-        sparsity=found["sparsity"],
-        clusters=found["clusters"],
-        latency=tuple(_latency(measurement) for measurement in artifact.measurements),
-        tool_versions=artifact.artifact.tool_versions or {},
+def _app_models(report: RunReport, draft: Manifest, inputs: Mapping[str, Path]) -> list[AppModel]:
+    return [
+        AppModel(model, test_images(artifact, inputs), predictions_of(artifact, inputs), artifact.plan.steps)
+        for model, artifact in zip(draft.artifacts, report.released, strict=True)
+    ]
+
+
+def _facts(report: RunReport, draft: Manifest, config: Config) -> ReleaseFacts:
+    data = report.data
+    return ReleaseFacts(
+        release=draft.release,
+        created=draft.created,
+        labels=tuple(data["class_names"]),
+        test_set=draft.test_set,
+        data=data["name"],
+        train_images=data["counts"]["train"],
+        val_images=data["counts"]["val"],
+        augment=data["augment"],
+        seed=config.seed,
+        origin=data.get("source", ""),
+        teacher=_teacher(report, config),
+        command=draft.command,
     )
 
 
-def _latency(measurement: Measurement) -> ReleaseLatency:
-    latency, target = measurement.latency, measurement.target
-    return ReleaseLatency(
-        target.name, latency.median_us, latency.p95_us, latency.runs, target.num_threads, measurement.tool
-    )
+def _teacher(report: RunReport, config: Config) -> str:
+    """What the networks were distilled from, in words; "" for none."""
+    if config.distill.teacher == "self":
+        return "the uncompressed network itself"
+    if report.teacher is None:
+        return ""
+    accuracy = f"{100 * report.teacher['val_accuracy']:.2f} % on the validation images"
+    return f"{report.teacher['file'] or config.teacher.network}, {accuracy}"

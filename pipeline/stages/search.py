@@ -52,7 +52,8 @@ def run(context: StageContext) -> Outcome:
 
 
 def _search(context: StageContext, config: SearchConfig, named_space: SearchSpace, data: ImageData) -> list[Trial]:
-    seed, reporter, log = context.params["seed"], context.reporter, context.scratch / "trials.jsonl"
+    seed, reporter, tracker = context.params["seed"], context.reporter, context.tracker
+    log = context.scratch / "trials.jsonl"
     shared = read_record(context.input("supernet")) if config.evaluator == SUPERNET else None
     if shared is not None:
         config = as_the_loop_sees(config, context.params["supernet"])
@@ -61,7 +62,8 @@ def _search(context: StageContext, config: SearchConfig, named_space: SearchSpac
         found = FoundStrategy(shared.suggestions[0], config.epochs)
         reporter.line(f"  the network that {shared.method} has found")
         only = dataclasses.replace(config, max_trials=1, warm_start=0)
-        return run_search(only, named_space, found, factory(nullcontext), log, seed=seed, reporter=reporter)
+        evaluator = factory(nullcontext)
+        return run_search(only, named_space, found, evaluator, log, seed=seed, reporter=reporter, tracker=tracker)
     reporter.line(
         f"  {config.oracle} over {named_space.name}: {len(named_space.genes)} genes, {named_space.size:.2g} genotypes, "
         f"{config.max_trials} trials {_effort(config, shared)}{_beside(config)}"
@@ -72,9 +74,9 @@ def _search(context: StageContext, config: SearchConfig, named_space: SearchSpac
         evaluator = factory(nullcontext)
         if isinstance(evaluator, MeasuringEvaluator):
             evaluator.reporter = reporter
-        return run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=reporter)
+        return run_search(config, named_space, strategy, evaluator, log, seed=seed, reporter=reporter, tracker=tracker)
     with WorkerPool(factory, config.num_workers, context.scratch, reporter) as workers:
-        return search_with(workers, config, named_space, strategy, log, seed=seed, reporter=reporter)
+        return search_with(workers, config, named_space, strategy, log, seed=seed, reporter=reporter, tracker=tracker)
 
 
 def _factory(context: StageContext) -> EvaluatorFactory:
@@ -88,7 +90,7 @@ def _factory(context: StageContext) -> EvaluatorFactory:
         supernet, seed, weights = context.params["supernet"], context.params["seed"], context.input("supernet")
         return SharedEvaluatorFactory(config, supernet, seed, bench, data, weights, scratch, context.connections)
     compress = context.params.get("compress", CompressConfig())
-    return TrainEvaluatorFactory(config, bench, data, scratch, compress, context.connections)
+    return TrainEvaluatorFactory(config, bench, data, scratch, compress, context.connections, context.tracker)
 
 
 def _effort(config: SearchConfig, shared: SupernetRecord | None) -> str:

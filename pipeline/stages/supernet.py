@@ -34,11 +34,15 @@ def run(context: StageContext) -> Outcome:
         f"{trained_epochs(config)} epochs"
     )
     reset(context.params["seed"])
-    request = Request(config, named_space, data, context.params["seed"], context.scratch, context.reporter, table)
+    request = Request(
+        config, named_space, data, context.params["seed"], context.scratch, context.reporter, table, context.tracker
+    )
     trained = train(request)
     trained.shared.save(context.out / WEIGHTS)
     record = _record(config, named_space, data, trained)
     atomic_write_json(context.out / RECORD, record)
+    accuracies = {f"val_accuracy/{name}": judged.val_accuracy for name, judged in record.judged.items()}
+    context.tracker.compare({"supernet": config}, accuracies, step=trained_epochs(config))
     return Outcome(_summary(record))
 
 

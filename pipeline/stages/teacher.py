@@ -27,6 +27,11 @@ def run(context: StageContext) -> Outcome:
     else:
         model, arch = _trained(context, data)
     val_accuracy = accuracy(model, data.val)
+    if arch:
+        teacher: TeacherConfig = context.params["teacher"]
+        context.tracker.compare(
+            {"network": arch, "train": teacher.training}, {"val_accuracy": val_accuracy}, step=teacher.epochs
+        )
     save_model(model, context.out / "model")
     atomic_write_json(context.out / "teacher.json", {"arch": arch, "file": path, "val_accuracy": val_accuracy})
     return Outcome(f"validation accuracy {100 * val_accuracy:.2f} %")
@@ -48,5 +53,6 @@ def _trained(context: StageContext, data: ImageData) -> tuple[keras.Model, str]:
         checkpoint=context.scratch / "checkpoint.npz",
         reporter=context.reporter,
         label="teacher",
+        tracker=context.tracker,
     )
     return model, to_text(arch)

@@ -7,11 +7,14 @@ from functools import cache
 from typing import Any
 
 from core.spec_io import to_plain
-from core.values import Artifact, LatencyStats, Measurement, Target, TensorSpec
+from core.values import Artifact, LatencyStats, Measurement, OpTime, Target, TensorSpec
+from deploy.gates import Limits, compare_releases
+from deploy.manifest import Manifest, ReleaseLatency, ReleaseModel, TestSet
 from pipeline.config import Config
 from pipeline.plan import ArtifactPlan
 from pipeline.report import render
-from pipeline.report_data import ArtifactReport, Failure, RunReport
+from pipeline.report_data import ArtifactReport, Failure, Mistake, RunReport
+from pipeline.report_releases import PastModel, PastRelease, PreviousRelease
 from search.trials import FAILED, OK, Trial
 
 CREATED = "2026-11-21T21:16:52+00:00"
@@ -23,7 +26,8 @@ PRUNED, CLUSTERED, ALL_STEPS = ("prune0.5",), ("prune0.5", "cluster16"), ("prune
 
 def measured(median_us: float, target: str = "host", verdict: str = "ok") -> Measurement:
     medians = (0.97 * median_us, median_us, 1.02 * median_us)
-    stats = LatencyStats(median_us, 1.3 * median_us, 1.1 * median_us, 0.9 * median_us, 3000, 3, 0.05, medians)
+    ends = (0.96 * median_us, 1.03 * median_us)
+    stats = LatencyStats(median_us, 1.3 * median_us, 1.1 * median_us, 0.9 * median_us, 3000, 3, 0.05, medians, *ends)
     seen = {"governor": "performance", "init_us": f"{10 * median_us:.0f}", "host_cpu": "Some CPU"}
     return Measurement("0" * 64, Target(target, abi="x86_64"), stats, 47_000_000, "LiteRT 2.3.0", seen, verdict)
 
@@ -93,6 +97,7 @@ MODELS = (
 
 def trial(index: int, accuracy: float = 0.9, latency_us: float = 60.0, **changes: Any) -> Trial:
     metrics = {"val_accuracy": accuracy, "macs": 1e4 * latency_us, "params": 3e4, "latency_us": latency_us}
+    metrics["size_bytes"] = 1e3 * latency_us
     seconds = {"train": 9.5, "measure": 1.46}
     done = Trial(index, str(index), (0, 1), ARCH, f"id{index}", 2, 7, OK, accuracy, "", metrics, seconds)
     return replace(done, **changes)
@@ -179,7 +184,93 @@ BLOCKS = with_layers(
     model("w0.prune2of4-qat", "prune:2:4+qat", "full_integer", ("prune2of4", "qat"), 80, 0.95, 60), pattern="2:4"
 )
 
+
+def with_ops(artifact: ArtifactReport) -> ArtifactReport:
+    """With an operator profile of its first measurement."""
+    ops = (OpTime("CONV_2D", "stem_conv", 30.0, 0.6), OpTime("CONV_2D", "head_conv", 15.0, 0.3))
+    ops += (OpTime("SOFTMAX", "scores", 5.0, 0.1, "XNNPACK"),)
+    first, *others = artifact.measurements
+    return replace(artifact, measurements=(replace(first, ops=ops), *others))
+
+
+def without_intervals(artifact: ArtifactReport) -> ArtifactReport:
+    found = (replace(m, latency=replace(m.latency, low_us=0.0, high_us=0.0)) for m in artifact.measurements)
+    return replace(artifact, measurements=tuple(found))
+
+
+def latency_of(median_us: float, target: str = "host") -> ReleaseLatency:
+    ends = (0.97 * median_us, 1.02 * median_us)
+    return ReleaseLatency(target, median_us, 0.0, 3000, 1, "LiteRT 2.3.0", *ends, 5, "Some CPU", "x86_64", "xnnpack")
+
+
+def released(artifact: ArtifactReport, size: float = 1.0, accuracy: float = 0.0, latency: float = 1.0) -> ReleaseModel:
+    """A model as a manifest has it: size and latency times a factor, accuracy plus a difference."""
+    (spec,) = artifact.artifact.inputs
+    return ReleaseModel(
+        file=artifact.file,
+        sha256="0" * 64,
+        size_bytes=round(size * artifact.artifact.size_bytes),
+        zipped_bytes=round(size * artifact.zipped_bytes),
+        scheme=artifact.plan.scheme,
+        input=spec,
+        output=spec,
+        labels="labels.txt",
+        arch=ARCH,
+        macs=artifact.macs,
+        params=artifact.params,
+        recipe=artifact.plan.recipe,
+        float_test_accuracy=0.97,
+        test_accuracy=artifact.validation["tflite_accuracy"] + accuracy,
+        sparsity=0.0,
+        clusters=None,
+        latency=tuple(latency_of(latency * m.latency.median_us, m.target.name) for m in artifact.measurements),
+        winner=artifact.plan.winner,
+        val_accuracy=artifact.val_accuracy + accuracy,
+    )
+
+
+def manifest(models: tuple[ReleaseModel, ...], created: str) -> Manifest:
+    test_set = TestSet("mnist_5k", NAMES, 1000, "0" * 64)
+    return Manifest("tiny", created, {}, models, test_set, key="5f3a9c21" * 4)
+
+
+def past(day: int, *models: ReleaseModel) -> PastRelease:
+    created = f"2026-11-{day:02}T10:00:00+00:00"
+    figures = tuple(
+        PastModel(m.file, m.recipe, m.scheme, m.size_bytes, m.zipped_bytes, m.test_accuracy, m.latency, m.winner)
+        for m in models
+    )
+    return PastRelease(manifest(models, created).release_id, created, figures)
+
+
+def previous(releases: int = 2, **changes: Any) -> PreviousRelease:
+    """Of the plain run: the float32 model and pcqat were slower by half, ptq was smaller, and mixed is gone."""
+    float32, ptq, pcqat = MODELS[0], MODELS[1], MODELS[4]
+    old = (released(float32, latency=1.5), released(ptq, size=0.8), released(pcqat, accuracy=-0.01, latency=1.5))
+    old += (released(model("w0.mixed", "mixed", "mixed", (), 100, 0.96, 60)),)
+    before = manifest(old, "2026-11-20T10:00:00+00:00")
+    after = manifest(tuple(released(artifact) for artifact in MODELS if artifact.plan.recipe), CREATED)
+    changed = compare_releases(before, after, None, None, Limits())
+    history = tuple(past(20 - number, *old) for number in reversed(range(releases)))
+    return replace(PreviousRelease(before.release_id, before, changed, history), **changes)
+
+
+# A PNG of one grey pixel.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mOoBwAAgQCAhLhZcQAAAABJRU5ErkJggg=="
+MISTAKES = (Mistake(17, 1, 2, 0.996, 0.002, PIXEL), Mistake(400, 2, 1, 0.75, 0.2, PIXEL))
+COMMAND = "python -m pipeline.main run --config=configs/tiny.py --workdir=out/tiny"
+
 EDGES = {
+    "everything": run(
+        artifacts=(*MODELS[:-1], with_ops(MODELS[-1])), previous=previous(5), mistakes=MISTAKES, command=COMMAND
+    ),
+    "a command": run(command=COMMAND),
+    "a previous release without history": run(previous=previous(0)),
+    "an earlier release without validation accuracy": run(
+        previous=previous(manifest=manifest((replace(released(MODELS[0]), val_accuracy=0.0),), CREATED))
+    ),
+    "nothing wrong": with_classes(["ant", "bee"], ((500, 0), (0, 500))),
+    "no interval": run(artifacts=tuple(without_intervals(m) for m in MODELS)),
     "mixed precision": run(artifacts=(*MODELS, MIXED)),
     "sparse kernels": run(artifacts=(*MODELS, SPARSE)),
     "patterns": run(artifacts=(*MODELS, BLOCKS)),

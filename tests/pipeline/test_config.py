@@ -9,6 +9,7 @@ from core.spec_io import canonical_json, from_plain, to_plain
 from core.values import Target
 from pipeline.config import Config, default_config, validated
 from pipeline.overrides import normalized, unset
+from pipeline.release_config import ReleaseConfig
 
 
 def test_the_defaults_are_legal_and_equal_the_values() -> None:
@@ -89,3 +90,27 @@ def test_own_targets_pass_through_a_configuration_file() -> None:
     config.bench.own = ({"name": "board", "sort": "ssh"},)
     with pytest.raises(UsageError, match=r"config\.bench\.own\[0\]\.sort: unknown key"):
         validated(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "a/b"),
+        ("channel", "Latest"),
+        ("channel", ""),
+        ("store", ""),
+        ("sign_key", ""),
+        ("golden_images", -1),
+        ("android_package", "example"),
+        ("android_package", "com.example.new"),
+        ("android_package", "com.Example.app"),
+        ("max_accuracy_loss", 1.5),
+        ("max_size_growth", -0.1),
+        ("max_latency_growth", float("nan")),
+        ("allow_regression", "yes"),
+    ],
+)
+def test_settings_of_a_release_are_checked(key: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"^config\.release\.{key}: ") as caught:
+        from_plain(ReleaseConfig, {key: value}, "config.release")
+    assert repr(value) in str(caught.value) and "\n" not in str(caught.value)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from android_bench.settings import BenchConfig
 from core.progress import SilentReporter
+from core.tracking import EventTracker
 from pipeline.data import DataConfig, load, prepare
 from pipeline.evaluators import TrainEvaluatorFactory
 from search.arch import ArchSpec, BlockSpec, StageSpec
@@ -17,7 +19,8 @@ from search.oracles.strategy import Strategy
 from search.parallel import WorkerPool
 from search.settings import SearchConfig
 from search.space import SearchSpace
-from search.trials import OK
+from search.trials import OK, Trial
+from tests.event_logs import curves, rows
 
 BLOCK = BlockSpec(kernel_size=3, stride=2, expand_ratio=2, out_channels=8)
 SPACE = SearchSpace("two", ArchSpec(OneOf((8, 16)), (StageSpec((BLOCK,), 1),), 16, resolution=16, num_classes=2))
@@ -37,10 +40,11 @@ def test_two_workers_train_convert_and_measure(tmp_path: Path) -> None:
         num_workers=2,
     )
     bench = BenchConfig(processes=1, runs=5, warmup_runs=1, min_seconds=0.0)
-    factory = TrainEvaluatorFactory(config, bench, data, scratch)
+    tracker = EventTracker(tmp_path / "logs")
+    factory = TrainEvaluatorFactory(config, bench, data, scratch, tracker=tracker)
     with WorkerPool(factory, 2, scratch) as workers:
         strategy, log = Strategy(config, SPACE, seed=1), tmp_path / "trials.jsonl"
-        trials = search_with(workers, config, SPACE, strategy, log, seed=1, reporter=SilentReporter())
+        trials = search_with(workers, config, SPACE, strategy, log, seed=1, reporter=SilentReporter(), tracker=tracker)
     assert [trial.reason for trial in trials] == ["", ""]
     assert {trial.genotype for trial in trials} == {(0,), (1,)}
     for trial in trials:
@@ -50,6 +54,19 @@ def test_two_workers_train_convert_and_measure(tmp_path: Path) -> None:
     logs = sorted(path.name for path in scratch.iterdir())
     assert logs == ["worker-0.log", "worker-1.log"], "neither checkpoint nor model is kept"
     assert load(data).num_classes == 2
+    _assert_tracked(tmp_path / "logs", trials)
+
+
+def _assert_tracked(logs: Path, trials: list[Trial]) -> None:
+    """Each worker has written the curves of its training, this process what became of it."""
+    found = curves(logs)
+    assert {run for run in found if run != "."} == set(rows(logs)) == {trial.arch_id for trial in trials}
+    assert [step for step, _ in found["."]["trial/latency_us"]] == [1, 2]
+    files = [path.name.split(".")[-1] for path in logs.rglob("events.*")]
+    assert len(set(files)) == 4 and files.count("result") == 2, "two workers, this process, and the results"
+    for trial in trials:
+        assert [step for step, _ in found[trial.arch_id]["train/loss"]] == [1, 2]
+        assert found[trial.arch_id]["score"] == [(2, pytest.approx(trial.score))]  # a float32 there
 
 
 def _bright_and_dark(folder: Path) -> Path:

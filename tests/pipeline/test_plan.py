@@ -12,7 +12,8 @@ from compress.recipe import CompressConfig
 from core.errors import UsageError
 from core.spec_io import content_id, to_plain
 from pipeline.config import Config, ModelConfig, TeacherConfig
-from pipeline.plan import COMMANDS, VERSIONS, Plan, make_plan, tool_versions
+from pipeline.plan import COMMANDS, VERSIONS, Plan, make_plan
+from pipeline.planner import tool_versions
 from search.grammar import to_text
 from search.latency.table import BlockLatency, LatencyTable, write_latency_table
 from search.named import space

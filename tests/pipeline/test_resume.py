@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.event_logs import curves, rows
+
 ROOT = Path(__file__).parents[2]
 # A whole run takes one to two minutes on two idle cores; this only ends a run that hangs.
 TIMEOUT_S = 900.0
@@ -36,6 +38,7 @@ MORE_PLACES = (
     "stages/report-*",
     "release",
 )
+LATENCY_CONDITIONS = ("target", "threads", "tool", "device", "abi", "delegate", "processes")
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +124,25 @@ def _assert_equal_runs(run: Path, expected: Path) -> None:
     for path in weights:
         _assert_equal_arrays(run / path, expected / path)
     assert _manifest(run) == _manifest(expected)
+    _assert_equal_logs(run / "tensorboard", expected / "tensorboard")
     assert not list(run.rglob(".tmp-*"))
     assert not list((run / "scratch").iterdir())
+
+
+def _assert_equal_logs(logs: Path, expected: Path) -> None:
+    """TensorBoard shows each epoch and trial once, with the same figures."""
+    ours, theirs = (
+        {(run, tag): points for run, tags in curves(path).items() for tag, points in tags.items() if _repeats(tag)}
+        for path in (logs, expected)
+    )
+    assert ours == theirs
+    trained = {run for run, tag in theirs if tag == "train/loss"}
+    assert {"teacher", "w0.float", "w0.prune0.5", "w0.prune0.5-qat"} <= trained
+    assert rows(logs) == rows(expected)
+
+
+def _repeats(tag: str) -> bool:
+    return not tag.endswith("/seconds") and not tag.startswith("latency_us")
 
 
 def _assert_equal_arrays(path: Path, expected: Path) -> None:
@@ -139,10 +159,10 @@ def _trials(run: Path) -> list[dict[str, Any]]:
 
 
 def _manifest(run: Path) -> dict[str, Any]:
-    """The manifest without times: when it was written, and measured latencies."""
+    """The manifest without times: when it was written, and measured latencies; of files that tell them, the names."""
     manifest = json.loads((run / "release" / "manifest.json").read_text())
-    del manifest["created"]
+    del manifest["created"], manifest["command"]  # which names the folder
+    manifest["files"] = [file["path"] for file in manifest["files"]]
     for artifact in manifest["artifacts"]:
-        for latency in artifact["latency"]:
-            del latency["median_us"], latency["p95_us"], latency["runs"]
+        artifact["latency"] = [{name: figure[name] for name in LATENCY_CONDITIONS} for figure in artifact["latency"]]
     return manifest

@@ -17,7 +17,9 @@ from core.progress import SilentReporter
 from core.workspace import locked, read_json
 from pipeline import runner
 from pipeline.config import Config
-from pipeline.plan import Plan, Stage
+from pipeline.plan import Plan
+from pipeline.planner import Stage
+from pipeline.release_config import ReleaseConfig
 from pipeline.runner import Outcome, StageContext, is_done, run_stages
 from pipeline.workdir import Workdir
 
@@ -260,3 +262,32 @@ def test_a_folder_of_an_earlier_version_goes_on(ran: list[str], tmp_path: Path) 
     other = dataclasses.replace(Config(), search=dataclasses.replace(Config().search, max_macs=1e6))
     with pytest.raises(UsageError, match=r"config\.search\.max_macs is None there, 1000000\.0 now"):
         Workdir(tmp_path).check(other, new_config=False)
+
+
+def test_a_folder_goes_on_wherever_its_release_is_published(ran: list[str], tmp_path: Path) -> None:
+    _run(tmp_path)
+    release = ReleaseConfig(store="s3://models", channel="nightly", max_size_growth=1.0, allow_regression=True)
+    Workdir(tmp_path).check(dataclasses.replace(Config(), release=release), new_config=False)
+    other = dataclasses.replace(Config(), release=ReleaseConfig(golden_images=3))
+    with pytest.raises(UsageError, match=r"config\.release\.golden_images is 5 there, 3 now"):
+        Workdir(tmp_path).check(other, new_config=False)
+
+
+def test_the_comparison_is_made_again_when_what_it_compares_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It tells of failed recipes as they are, and nothing of it is beside the stages."""
+    compared = Stage("previous", "previous", "7" * 12, {}, STAGES[-1].inputs)
+    stages = (*STAGES[:-1], compared)
+    broken, names = [True], list[str]()
+
+    def convert(context: StageContext) -> Outcome:
+        if broken[0]:
+            raise ProcessError("python: no answer within 60 s; stopped")
+        return Outcome("well")
+
+    _install(monkeypatch, names, {"w0.qat.convert": convert})
+    for expected in ([stage.name for stage in stages], ["w0.qat.convert", "previous"], []):
+        names.clear()
+        run_stages(stages, Plan(stages, ()), Config(), Workdir(tmp_path), SilentReporter())
+        assert names == expected
+        broken[0] = False
+    assert is_done(compared, tmp_path) and not (tmp_path / "previous").exists()

@@ -60,7 +60,7 @@ def test_without_it_the_supernet_s_settings_are_in_no_key() -> None:
         ({"epochs": 30}, {"data", "teacher"}),
         ({"recalibration_images": 500}, {"data", "teacher"}),
         ({"val_images": None}, {"data", "teacher", "supernet"}),
-        ({"fine_tune_epochs": 5}, {"data", "teacher", "supernet", "search"}),
+        ({"fine_tune_epochs": 7}, {"data", "teacher", "supernet", "search"}),
     ],
 )
 def test_a_setting_of_the_supernet_changes_what_depends_on_it(change: dict[str, Any], same: set[str]) -> None:
