@@ -24,6 +24,7 @@ from rich.table import Table
 
 from benchmarks.compression_cases import CASES, Row, Workplace
 from benchmarks.marks import put_between
+from benchmarks.parts import make_missing
 from core.checks import in_choices, in_range
 from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, one_line
 from core.progress import Reporter
@@ -39,10 +40,14 @@ HEADINGS = ("case", "how", "parameters", "MACs", "accuracy, %", "lost", "size, k
 
 def finished(out: Path) -> dict[str, tuple[Row, ...]]:
     """The rows of all cases that are done."""
-    paths = {name: out / f"{name}.json" for name in CASES}
+    paths = {name: _path(out, name) for name in CASES}
     return {
         name: tuple(from_plain(Row, row) for row in read_json(path)) for name, path in paths.items() if path.exists()
     }
+
+
+def _path(out: Path, name: str) -> Path:
+    return out / f"{name}.json"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -105,28 +110,17 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     """Runs what is missing and shows all that is finished; 1 if a case failed."""
-    reporter, failed = Reporter(), False
+    reporter = Reporter()
     try:
         options = arguments()
         options.out.mkdir(parents=True, exist_ok=True)
         with locked(options.out):
             pin(options.out, options.epochs)
             place = Workplace(options.out.resolve(), options.epochs, reporter)
-            for name in options.only:
-                path = options.out / f"{name}.json"
-                if path.exists():
-                    continue
-                reporter.line(f"case {name}")
-                try:
-                    rows = CASES[name](place)
-                except UsageError:
-                    raise
-                except LitesmithError as error:
-                    reporter.line(f"case {name} FAILED: {one_line(error)}")
-                    failed = True
-                    continue
-                atomic_write_json(path, rows)
-                show(rows, reporter.console)
+            paths = {name: _path(options.out, name) for name in options.only}
+            failed = make_missing(
+                "case", paths, lambda name: CASES[name](place), lambda rows: show(rows, reporter.console), reporter
+            )
             everything = [row for found in finished(options.out).values() for row in found]
             show(everything, reporter.console)
             if options.write_docs:

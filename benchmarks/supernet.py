@@ -34,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.marks import put_between
+from benchmarks.parts import make_missing
 from benchmarks.search_results import Rows, as_markdown
 from benchmarks.supernet_differentiable import differentiable
 from benchmarks.supernet_memory import memory
@@ -62,8 +63,12 @@ PARTS: dict[str, Callable[[Place], list[Rows]]] = {
 
 def finished(folder: Path) -> list[Rows]:
     """The tables of all parts that are done."""
-    paths = (folder / f"part_{name}.json" for name in PARTS)
+    paths = (_path(folder, name) for name in PARTS)
     return [from_plain(Rows, table, str(path)) for path in paths if path.exists() for table in read_json(path)]
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"part_{name}.json"
 
 
 def show(tables: Iterable[Rows], console: Console) -> None:
@@ -116,27 +121,16 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> bool:
     """Runs what is missing; whether a part failed."""
-    folder, failed = options.out / f"{options.data}-seed{options.seed}", False
+    folder = options.out / f"{options.data}-seed{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     scale = SMOKE if options.smoke else FULL
     with locked(folder):
         pin(folder, content_id(scale))
         place = Place(folder, scale, options.data, options.seed, reporter)
-        for name in options.only:
-            path = folder / f"part_{name}.json"
-            if path.exists():
-                continue
-            reporter.line(f"part {name}")
-            try:
-                tables = PARTS[name](place)
-            except UsageError:
-                raise
-            except LitesmithError as error:
-                reporter.line(f"part {name} FAILED: {one_line(error)}")
-                failed = True
-                continue
-            atomic_write_json(path, tables)
-            show(tables, reporter.console)
+        paths = {name: _path(folder, name) for name in options.only}
+        failed = make_missing(
+            "part", paths, lambda name: PARTS[name](place), lambda tables: show(tables, reporter.console), reporter
+        )
         show(finished(folder), reporter.console)
     return failed
 

@@ -47,10 +47,12 @@ class Change:
 
     @property
     def change(self) -> float | None:
-        """Of accuracy after - before, else after / before - 1; None without both."""
+        """Of accuracy after - before, else after / before - 1; None where that is no number."""
         if self.before is None or self.after is None:
             return None
-        return self.after - self.before if self.what == ACCURACY else self.after / self.before - 1
+        if self.what == ACCURACY:
+            return self.after - self.before
+        return self.after / self.before - 1 if self.before else None
 
 
 def regressions(changes: Sequence[Change]) -> tuple[Change, ...]:

@@ -1,7 +1,15 @@
 """Is a release worse than the one before it? Every model against its predecessor, each figure by what supports it.
 
-A regression is a change for the worse that is beyond its limit *and* not to be explained by chance: accuracy by a
-paired test over the images that both releases were tested on, latency by its interval, sizes as they are.
+A regression is a change for the worse that is beyond its limit *and* not to be explained by chance:
+
+- accuracy: more is lost than the limit, and a paired test over the images that both releases were tested on says that
+  it is a loss at all;
+- latency: the whole interval is beyond the limit, since an interval holds the chance of one session each, not how two
+  days differ;
+- size: as it is.
+
+Each figure is judged at the same level however many there are: a correction for their number would let a recipe more
+in the configuration hide the regression of another.
 
 Sources: McNemar, Note on the sampling error of the difference between correlated proportions (1947), in its exact
 form; Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired data
@@ -12,13 +20,14 @@ Construction of confidence limits about effect measures: a general approach (200
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
+from core.intervals import NORMAL_95, wilson_interval
 from deploy.changes import (
     ACCURACY,
     BETTER,
@@ -37,7 +46,6 @@ from search.dataset import Int32
 
 MAX_P = 0.05
 MIN_PROCESSES = 5  # of fewer, a bootstrap interval of their medians is too narrow (core.values.LatencyStats)
-_Z = 1.959964  # of 95 % intervals
 FOUND = "-found-"  # in the file names of recipes that a joint search has found
 # What must agree for two latencies to be comparable, with its name in messages.
 _CONDITIONS = {"device": "device", "threads": "number of threads", "tool": "tool", "delegate": "delegate", "abi": "ABI"}
@@ -98,9 +106,10 @@ def _vanished(model: ReleaseModel, before: Manifest, after: Manifest) -> Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CommonImages:
-    """The test images that two releases share, out of `total` of the later one.
+    """The different test images that two releases share, out of `total` of the later one.
 
-    `label` and the classes `predicted` (before, after) are numbered as in the later release, -1 where it has no such.
+    `label` and the classes `predicted` (before, after) are numbered as in the later release, -1 where it has no such
+    class. Labels are the later release's: an image whose label was corrected is judged by the right one.
     """
 
     label: Int32
@@ -121,11 +130,19 @@ def _common_images(
     common, rows_old, rows_new = np.intersect1d(old.image, new.image, return_indices=True)
     if not len(common):
         return None
-    numbers = {name: number for number, name in enumerate(after.test_set.class_names)}
-    translated = np.array([numbers.get(name, -1) for name in before.test_set.class_names], np.int32)
-    before_predicted = {file: translated[classes[rows_old]] for file, classes in old.predicted.items()}
+    renumbered = _renumbering(before.test_set.class_names, after.test_set.class_names)
+    # What is no class of its release at all is -1 as well.
+    in_range = {file: np.clip(classes[rows_old], -1, len(renumbered) - 1) for file, classes in old.predicted.items()}
+    before_predicted = {file: renumbered[classes] for file, classes in in_range.items()}
     after_predicted = {file: classes[rows_new] for file, classes in new.predicted.items()}
-    return _CommonImages(new.label[rows_new], (before_predicted, after_predicted), len(new.image))
+    return _CommonImages(new.label[rows_new], (before_predicted, after_predicted), len(np.unique(new.image)))
+
+
+def _renumbering(before: Sequence[str], after: Sequence[str]) -> Int32:
+    """[classes before + 1], each class' number in the later release by its name; -1 for those that have none, and last
+    for what is no class."""
+    numbers = {name: number for number, name in enumerate(after)}
+    return np.array([*(numbers.get(name, -1) for name in before), -1], np.int32)
 
 
 def _accuracy(
@@ -162,7 +179,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
 def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
     """The 95 % interval of (gained - lost) / images for two models on the same images (Bonett and Price 2012)."""
     down, up = (lost + 1) / (images + 2), (gained + 1) / (images + 2)
-    half = _Z * math.sqrt((down + up - (up - down) ** 2) / (images + 2))
+    half = NORMAL_95 * math.sqrt((down + up - (up - down) ** 2) / (images + 2))
     return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
@@ -178,23 +195,19 @@ def _unpaired_accuracy(
 
 def unpaired_interval(before: float, images_before: int, after: float, images_after: int) -> tuple[float, float]:
     """The 95 % interval of after - before for accuracies on different images (Newcombe 1998, method 10)."""
-    (low_0, high_0), (low_1, high_1) = _wilson(before, images_before), _wilson(after, images_after)
+    (low_0, high_0), (low_1, high_1) = wilson_interval(before, images_before), wilson_interval(after, images_after)
     change = after - before
     return change - math.hypot(after - low_1, high_0 - before), change + math.hypot(high_1 - after, before - low_0)
 
 
-def _wilson(fraction: float, images: int) -> tuple[float, float]:
-    found = binomtest(round(fraction * images), images).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
-
-
 def _size(old: ReleaseModel, new: ReleaseModel, limit: float) -> Change:
-    growth = new.size_bytes / old.size_bytes - 1
+    whole = Change(new.file, SIZE, "", float(old.size_bytes), float(new.size_bytes), limit=limit)
+    growth = whole.change
+    if growth is None:
+        return replace(whole, verdict=NOT_COMPARED, reason="the size before is 0")
     is_beyond = new.size_bytes > old.size_bytes * (1 + limit)  # so that growth by the limit itself, rounded, is not
     verdict = REGRESSION if is_beyond else BETTER if growth < 0 else OK
-    return Change(
-        new.file, SIZE, "", float(old.size_bytes), float(new.size_bytes), growth, growth, None, limit, verdict
-    )
+    return replace(whole, low=growth, high=growth, verdict=verdict)
 
 
 def _latencies(old: ReleaseModel, new: ReleaseModel, limit: float) -> Iterator[Change]:
@@ -221,7 +234,12 @@ def _latency(file: str, before: ReleaseLatency, after: ReleaseLatency | None, li
 
 
 def ratio_interval(before: ReleaseLatency, after: ReleaseLatency) -> tuple[float, float]:
-    """The 95 % interval of after / before from those of the two medians, (Zou and Donner 2008)."""
+    """The 95 % interval of after / before from those of the two medians (Zou and Donner 2008), whose errors must be
+    independent, as those of two sessions in processes of their own are.
+
+    A manifest keeps no more than the medians' intervals, so they cannot be drawn again together, as
+    android_bench.bootstrap does it. It errs to the wide side (tests/android_bench/test_bootstrap.py).
+    """
     ratio = math.log(after.median_us / before.median_us)
     down = math.hypot(math.log(after.median_us / after.low_us), math.log(before.high_us / before.median_us))
     up = math.hypot(math.log(after.high_us / after.median_us), math.log(before.median_us / before.low_us))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -163,6 +165,10 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     except (ValueError, RecursionError) as error:  # no JSON, or no text at all
         raise LitesmithError(f"{where}: damaged manifest ({one_line(error)})") from error
     _check(manifest, where)
+    try:
+        check_printable(plain)
+    except ValueError as error:
+        raise LitesmithError(f"{where}: damaged manifest ({one_line(error)})") from error
     return manifest
 
 
@@ -183,6 +189,21 @@ def safe_path(path: str) -> bool:
     hidden = any(part.startswith(".") for part in parts)  # also "..", and the names of temporaries
     legal = not set(path) & set('\\:*?"<>|\0') and path.isprintable()
     return plain and not hidden and legal and not path.casefold().startswith((MANIFEST, PULLED))
+
+
+def check_printable(plain: Any) -> None:
+    """Raises ValueError if a text in a value of JSON has a control character: people see it on their terminals."""
+    for text in _texts(plain):
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise ValueError(f"a control character in {text[:40]!r}")
+
+
+def _texts(plain: Any) -> Iterator[str]:
+    if isinstance(plain, str):
+        yield plain
+    elif isinstance(plain, (list, dict)):
+        for inner in plain if isinstance(plain, list) else (*plain, *plain.values()):
+            yield from _texts(inner)
 
 
 def _number(text: str) -> float:

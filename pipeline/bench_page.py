@@ -94,8 +94,14 @@ def _bench_values(entries: Sequence[BenchEntry], created: str) -> dict[str, Any]
         "conditions": [(entry, _conditions(entry)) for entry in measured],
         "legacy": LEGACY_DELEGATES,
         "tools": {name: _tools(measured, name) for name in targets},
+        "kind": _kind,
         "models": list(dict.fromkeys(entry.model for entry in entries)),
     }
+
+
+def _kind(verdict: str) -> str:
+    """Why there is no figure, in a word or two."""
+    return "emulated" if "emulated:" in verdict else verdict.partition(":")[0]
 
 
 def _tools(measured: Sequence[BenchEntry], target: str) -> list[str]:

@@ -35,12 +35,17 @@ def _gain(artifact: ArtifactReport, parent: ArtifactReport) -> str:
     lost = 100 * (parent.validation["tflite_accuracy"] - accuracy)
     change = f"{lost:.2f} points lost" if lost >= 0 else f"{-lost:.2f} points gained"
     parts = [
-        f"{parent_size / size:.1f}x smaller ({size / 1000:.0f} kB)",
-        f"{parent.zipped_bytes / artifact.zipped_bytes:.1f}x smaller zipped ({artifact.zipped_bytes / 1000:.0f} kB)",
+        f"{_ratio(parent_size, size)} ({size / 1000:.0f} kB)",
+        f"{_ratio(parent.zipped_bytes, artifact.zipped_bytes)} zipped ({artifact.zipped_bytes / 1000:.0f} kB)",
         *speeds,
         f"{100 * accuracy:.2f} % on the test images ({change})",
     ]
     return f"{artifact.file}: {', '.join(parts)}"
+
+
+def _ratio(before: int, after: int) -> str:
+    """Of two sizes."""
+    return f"{before / after:.1f}x smaller" if before >= after else f"{after / before:.1f}x larger"
 
 
 def _speed(before: Measurement, after: Measurement) -> str:

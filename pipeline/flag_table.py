@@ -55,7 +55,7 @@ TABLE = {
     "release": Flag("text", ("release", "pull"), "ID or channel"),
     "channel": Flag("text", ("release",), "what points to the release"),
     "sign_key": Flag("text", ("release",), "file of the private key"),
-    "public_key": Flag("text", ("pull", "show", "diff"), "file of the public key"),
+    "public_key": Flag("text", ("pull", "show", "diff", "verify"), "file of the public key"),
     "allow_regression": Flag("bool", ("release",), "publish what the gates refuse"),
     "min_accuracy": Flag("float", ("pull",), "limit"),
     "max_size_bytes": Flag("int", ("pull",), "limit"),

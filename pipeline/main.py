@@ -80,12 +80,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _with_default_config(argv: Sequence[str]) -> list[str]:
-    """The arguments, with a configuration if none is named and there is one for the command or for --model."""
+    """The arguments, with a configuration if none is named and there is one for the command or for a run's --model."""
 
     def given(name: str) -> bool:
         return any(re.match(rf"--?{name}(=|$)", argument) for argument in argv[1:])
 
-    default = BENCHMARK_CONFIG if argv[1] in WITH_DEFAULTS else MODEL_CONFIG if given("model") else None
+    of_model = given("model") and not set(argv[1:]).isdisjoint(RUN_COMMANDS)  # that of `pull` is a release's
+    default = BENCHMARK_CONFIG if argv[1] in WITH_DEFAULTS else MODEL_CONFIG if of_model else None
     if default is None or given("config"):
         return list(argv)
     return [argv[0], f"--config={default}", *argv[1:]]  # overrides come after what they override
@@ -219,8 +220,9 @@ def _stored_code(config: Config) -> AbstractContextManager[None]:
 
 
 def _flag_message(error: flags.Error) -> str:
-    """absl's message, with Python's wording for a number that does not parse put as what is legal."""
+    """absl's message, with Python's wording for a value that does not parse put as what is legal."""
     text = re.sub(r"invalid literal for int\(\) with base 10: .*", "expected a whole number", str(error))
+    text = re.sub(r"\('Non-boolean argument to boolean flag', .*\)", "expected True or False", text)
     return re.sub(r"could not convert string to float: .*", "expected a number", text)
 
 

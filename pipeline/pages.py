@@ -26,6 +26,7 @@ def environment() -> jinja2.Environment:
     names = ("number", "tiny", "percent", "points", "size", "latency", "count", "duration", "ratio", "moment")
     found.filters |= {name: getattr(report_units, name) for name in names}
     found.filters |= {"times": times, "lost": lost, "markdown": _markdown, "fixed": _fixed}
+    found.globals["latencies"] = report_units.latencies
     return found
 
 

@@ -6,14 +6,15 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
-from core.errors import EXIT_DONE, EXIT_FAILED, LitesmithError, UsageError
+from core.errors import EXIT_DONE, EXIT_FAILED, LitesmithError, UsageError, bad_value
 from core.progress import Reporter
 from core.spec_io import from_plain
-from core.workspace import atomic_write_json, read_json
+from core.workspace import atomic_write_json
 from deploy.changes import MODEL, NOT_COMPARED, REGRESSION, Change, Limits, describe
 from deploy.manifest import Manifest, read_manifest
 from deploy.predictions import PREDICTIONS, parse_predictions
@@ -21,14 +22,36 @@ from deploy.schemes import FLOAT32
 from deploy.store.channels import check_may_change
 from deploy.store.filesystem import Store, open_store
 from deploy.store.index import read_release
-from deploy.store.publish import publish
+from deploy.store.publish import Published, publish
 from pipeline.previous import Seen, look, read_predictions
 from pipeline.release_config import ReleaseConfig
 from pipeline.runner import is_done
-from pipeline.workdir import CONFIG, PUBLICATION_RECORD, read_plan
+from pipeline.workdir import CONFIG, PUBLICATION_RECORD, read_plan, read_record
 
 PAGE = "index.html"
+ATTEMPTS = 5  # to find a channel that stays as it is from the gates until nobody else can change it
 HOW_TO_ALLOW = "--allow_regression (of a run: --config.release.allow_regression=True) publishes it all the same"
+
+
+class _Moved(LitesmithError):
+    """The channel is not as it was when the gates looked."""
+
+
+class _Watched:
+    """A store whose lock is had only if `check`, which is called once it is held, raises nothing."""
+
+    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+        self._store, self._check = store, check
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @contextlib.contextmanager
+    def locked(self, reporter: Reporter) -> Iterator[None]:
+        """As the store's own."""
+        with self._store.locked(reporter):
+            self._check()
+            yield
 
 
 def publish_run(
@@ -37,23 +60,23 @@ def publish_run(
     """Publishes WORKDIR/release and WORKDIR/report; the same again is "nothing new". Returns the exit code.
 
     A release that is worse than the one that the channel has, beyond the limits in WORKDIR's configuration, is refused
-    with a line for each regression, unless `allow_regression`; then nothing is changed and the exit code is 1.
+    with a line for each regression, unless `allow_regression`; then nothing is changed and the exit code is 1. If
+    another publisher moves the channel in between, the release is compared with what the channel then has.
 
     Raises UsageError for a folder that holds no finished run, a store or a key that cannot be used; LitesmithError for
     a release of nothing but float models whose recipes have all failed, and what the store raises.
     """
     _check_finished(workdir)
-    folder = workdir / "release"
-    manifest = read_manifest(folder)
+    manifest = read_manifest(workdir / "release")
     _check_worth(manifest)
     store, key = open_store(store_url), Path(sign_key) if sign_key else None
+    if store.is_read_only:
+        raise bad_value("--store", store_url, "a store that can be written to")
     check_may_change(store, channel, key)
-    seen, is_known = look(store, channel, lambda key: key == manifest.key)
-    if not is_known and not _passes(store, seen, folder, manifest, _limits(workdir), allow_regression, reporter):
+    done = _published(workdir, manifest, store, channel, key, allow_regression, reporter)
+    if done is None:
         _record(workdir, store, channel, "", "refused")
         return EXIT_FAILED
-    with _report_for_store(workdir / "report") as report:
-        done = publish(folder, report, store, channel, key, reporter)
     _record(workdir, store, channel, done.release_id, "published" if done.is_new else "nothing new")
     where = f"channel {channel} is {done.channel.release} (sequence {done.channel.sequence})"
     if done.is_new:
@@ -61,6 +84,34 @@ def publish_run(
     else:
         reporter.line(f"nothing new: {store.url} has {done.release_id}, of the same inputs; {where}")
     return EXIT_DONE
+
+
+def _published(
+    workdir: Path, manifest: Manifest, store: Store, channel: str, key: Path | None, allow: bool, reporter: Reporter
+) -> Published | None:
+    """What the store did, None if the release does not pass the gates."""
+    folder, limits = workdir / "release", _limits(workdir)
+
+    def before() -> tuple[Seen, bool]:
+        return look(store, channel, lambda key: key == manifest.key)
+
+    for _ in range(ATTEMPTS):
+        seen, is_known = before()
+        if not is_known and not _passes(store, seen, folder, manifest, limits, allow, reporter):
+            return None
+
+        def check(compared: tuple[str, bool] = (seen.release_id, is_known)) -> None:
+            now, known = before()
+            if (now.release_id, known) != compared:
+                raise _Moved(f"{store.url}: other publishers keep changing the channel {channel}; try again")
+
+        with _report_for_store(workdir / "report") as report:
+            try:
+                return publish(folder, report, cast(Store, _Watched(store, check)), channel, key, reporter)
+            except _Moved as error:
+                moved = error
+                reporter.line(f"channel {channel} has changed meanwhile; comparing with what it has now")
+    raise moved
 
 
 def _record(workdir: Path, store: Store, channel: str, release_id: str, outcome: str) -> None:
@@ -89,7 +140,7 @@ def _check_worth(manifest: Manifest) -> None:
 
 def _limits(workdir: Path) -> Limits:
     """Of the configuration with which the folder was last run."""
-    return from_plain(ReleaseConfig, read_json(workdir / CONFIG)["release"], "config.release").limits
+    return from_plain(ReleaseConfig, read_record(workdir / CONFIG, "release")["release"], "config.release").limits
 
 
 def _passes(

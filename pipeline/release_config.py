@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import keyword
 import re
 from dataclasses import dataclass
 
 from core.checks import in_range
 from core.errors import bad_value
+from deploy.app.names import check_package
 from deploy.changes import Limits
 from deploy.store.layout import check_channel_name
 
 MAX_GOLDEN_IMAGES = 100
 MAX_SPARE_CLASSES = 1000
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PACKAGE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-# Reserved words of Java that no package can hold; some are Python's, too.
-_JAVA_WORDS = (
-    *("abstract", "boolean", "byte", "case", "catch", "char", "const", "default", "do", "double", "enum", "extends"),
-    *("false", "final", "float", "goto", "implements", "instanceof", "int", "interface", "long", "native", "new"),
-    *("null", "package", "private", "protected", "public", "short", "static", "strictfp", "super", "switch"),
-    *("synchronized", "this", "throw", "throws", "transient", "true", "void", "volatile"),
-)
 # What is done with a release that was made: in no key but those of the stage that compares it, and in no manifest.
 PUBLICATION = (
     *("store", "channel", "sign_key", "allow_regression"),
@@ -70,11 +62,7 @@ class ReleaseConfig:
         check_channel_name(self.channel, "config.release.channel")
         in_range("config.release.spare_classes", self.spare_classes, 0, MAX_SPARE_CLASSES)
         in_range("config.release.golden_images", self.golden_images, 0, MAX_GOLDEN_IMAGES)
-        words = self.android_package.split(".")
-        reserved = [word for word in words if word in _JAVA_WORDS or keyword.iskeyword(word)]
-        if reserved or not _PACKAGE.fullmatch(self.android_package):
-            legal = "a Java package of two words or more, like com.example.digits, none of them a reserved word"
-            raise bad_value("config.release.android_package", self.android_package, legal)
+        check_package("config.release.android_package", self.android_package)
         for name in ("store", "sign_key"):
             if getattr(self, name) == "":
                 legal = "a folder or a URL, or None" if name == "store" else "a file, or None"

@@ -15,7 +15,7 @@ from deploy.predictions import Predictions, image_hashes, images_sha256
 from deploy.release import LABELS
 from pipeline.config import Config
 from pipeline.data import load
-from pipeline.plan import ArtifactPlan
+from pipeline.plan_artifacts import ArtifactPlan
 from pipeline.release_config import PUBLICATION
 from pipeline.report_data import ArtifactReport, RunReport, file_name
 from search.dataset import ImageSet

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from android_bench.results import figure
 from android_bench.settings import target_stem
 from core.errors import LitesmithError
 from core.spec_io import from_plain, to_plain
@@ -14,7 +15,7 @@ from core.values import Artifact, Measurement
 from core.workspace import AppendLog, read_json
 from pipeline.config import Config
 from pipeline.node import read_node
-from pipeline.plan import FOUND, ArtifactPlan
+from pipeline.plan_artifacts import FOUND, ArtifactPlan
 from pipeline.report_releases import PreviousRelease, read_previous
 from pipeline.supernet_record import INHERITED, Inherited, SupernetReport, read_record, trained_epochs
 from search.trials import Trial
@@ -30,7 +31,7 @@ class ArtifactReport:
       source: the .tflite in the stages folder.
       val_accuracy: of the .tflite on the validation images.
       validation: deploy.validate.Validation as JSON types.
-      measurements: one per target that could be measured.
+      measurements: one per target that has a figure of its own.
       fall_back: deploy.mixed_precision.MixedReport as JSON types, of the scheme "mixed".
       predicted_us: of a network pruned for a latency table's target (pipeline.node.NodeRecord).
       encoding: deploy.sparse.Encoding without the content, where kernels could be stored sparse.
@@ -95,6 +96,7 @@ class RunReport:
       previous: the release that this one is compared with, or None.
       command: the command line that makes the release again; "" if unknown.
       mistakes: of the best model, the most confident first.
+      unmeasured: models that a target ran without giving a figure of its own, and why (an emulator, say).
     """
 
     release: str
@@ -110,6 +112,7 @@ class RunReport:
     previous: PreviousRelease | None = None
     command: str = ""
     mistakes: tuple[Mistake, ...] = ()
+    unmeasured: tuple[Failure, ...] = ()
 
     def float_parent(self, artifact: ArtifactReport) -> ArtifactReport:
         """The float32 artifact of the same winner, before any pass."""
@@ -147,15 +150,18 @@ def gather(
 
     Raises LitesmithError if no artifact at all could be made.
     """
-    artifacts, failures = [], []
+    artifacts: list[ArtifactReport] = []
+    failures: list[Failure] = []
+    unmeasured: list[Failure] = []
     for plan in plans:
         failure = _failure(plan, directories, ("convert", "validate"))
         if failure is None:
-            artifacts.append(_artifact(config, plan, directories))
-            failure = _failure(
-                plan, directories, tuple(f"bench.{target_stem(target)}" for target in config.bench.targets)
-            )
-        if failure is not None:
+            measured, without = read_measurements(config, plan, directories)
+            artifacts.append(_artifact(config, plan, directories, measured))
+            unmeasured += without
+            found = (_failure(plan, directories, (f"bench.{target_stem(name)}",)) for name in config.bench.targets)
+            failures += [each for each in found if each is not None]
+        else:
             failures.append(failure)
     if not artifacts:
         raise LitesmithError(f"no artifact could be made; first reason: {failures[0].reason}")
@@ -176,6 +182,7 @@ def gather(
         supernet=_supernet(config, directories),
         previous=read_previous(directories["previous"]) if "previous" in directories else None,
         command=command,
+        unmeasured=tuple(unmeasured),
     )
 
 
@@ -196,13 +203,12 @@ def _failure(plan: ArtifactPlan, directories: dict[str, Path], kinds: tuple[str,
     return None
 
 
-def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) -> ArtifactReport:
+def _artifact(
+    config: Config, plan: ArtifactPlan, directories: dict[str, Path], measured: tuple[Measurement, ...]
+) -> ArtifactReport:
     convert = directories[f"{plan.name}.convert"]
     node = read_node(directories[plan.node])
     record = read_json(convert / "artifact.json")
-    benches = (
-        directories[f"{plan.name}.bench.{target_stem(target)}"] / "measurement.json" for target in config.bench.targets
-    )
     if node.scheme:
         plan = dataclasses.replace(plan, recipe=node.recipe, scheme=node.scheme, steps=node.steps)
     return ArtifactReport(
@@ -216,11 +222,33 @@ def _artifact(config: Config, plan: ArtifactPlan, directories: dict[str, Path]) 
         zipped_bytes=record["zipped_bytes"],
         val_accuracy=record["val_accuracy"],
         validation=read_json(directories[f"{plan.name}.validate"] / "validation.json"),
-        measurements=tuple(from_plain(Measurement, read_json(path)) for path in benches if path.exists()),
+        measurements=measured,
         fall_back=_json_or_none(convert / "fall_back.json"),
         encoding=_json_or_none(convert / "encoding.json"),
         predicted_us=node.predicted_us,
     )
+
+
+def read_measurements(
+    config: Config, plan: ArtifactPlan, directories: dict[str, Path]
+) -> tuple[tuple[Measurement, ...], tuple[Failure, ...]]:
+    """The figures that targets have of a model, and why another target that ran it has none of its own.
+
+    An emulator's latency and that of a CPU in a delegate's place are no figures (android_bench.results.figure).
+    """
+    measured: list[Measurement] = []
+    without: list[Failure] = []
+    for target in config.bench.targets:
+        stage = f"{plan.name}.bench.{target_stem(target)}"
+        folder = directories[stage]
+        found = _json_or_none(folder / "measurement.json")
+        measurement = from_plain(Measurement, found) if found else None
+        if measurement is not None and figure(measurement) is not None:
+            measured.append(measurement)
+        elif not (folder / "failure.json").exists():
+            reason = measurement.verdict if measurement else read_json(folder / "stage.json")["summary"]
+            without.append(Failure(plan.name, plan.recipe, stage, reason))
+    return tuple(measured), tuple(without)
 
 
 def _json_or_none(path: Path) -> Any:

@@ -14,7 +14,7 @@ from pipeline import report_units
 from pipeline.report_data import ArtifactReport, RunReport
 from pipeline.report_lines import Line, LinePlot
 from pipeline.report_releases import PastModel, PastRelease
-from pipeline.report_view import targets
+from pipeline.report_view import label, targets
 
 MAX_RELEASES = 30  # in the plots; the table has all
 MAX_LINES = 10  # recipes in one plot
@@ -69,6 +69,11 @@ def predecessor(report: RunReport, artifact: ArtifactReport) -> ReleaseModel | N
     models = report.previous.manifest.artifacts if report.previous else ()
     own = (artifact.plan.winner, artifact.plan.recipe)
     return next((model for model in models if (model.winner, model.recipe) == own), None)
+
+
+def added(report: RunReport) -> tuple[str, ...]:
+    """The labels of the released models that the previous release did not have."""
+    return tuple(label(report, artifact) for artifact in report.released if predecessor(report, artifact) is None)
 
 
 def regressed(report: RunReport) -> tuple[ChangeRow, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Callable
+
+from core.intervals import accuracy_digits
+from core.intervals import wilson_interval as wilson_interval  # templates find it here
 
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
@@ -20,11 +22,6 @@ def number(value: float) -> str:
 def tiny(value: float) -> str:
     """Two significant digits of a number that may be very small: 0.0013, 0.13, 9e-07, 0."""
     return f"{value:.2g}" if abs(value) >= 1e-4 else f"{value:.0e}" if value else "0"
-
-
-def accuracy_digits(images: int) -> int:
-    """Digits after the point of a percentage over so many images: the step of one image shows, no more."""
-    return max(1, math.ceil(math.log10(max(images, 1))) - 2)
 
 
 def percent(fraction: float, images: int = 1000) -> str:
@@ -61,6 +58,13 @@ def latency(latency_us: float) -> str:
     return f"{number(latency_us / 1e3)}{NBSP}ms" if latency_us >= 1e4 else f"{number(latency_us)}{NBSP}µs"
 
 
+def latencies(low_us: float, high_us: float) -> str:
+    """A range of latencies, the unit once where both have the same: 49.5–50.0 µs, 9,990 µs–10.2 ms."""
+    low, high = latency(low_us), latency(high_us)
+    unit = high.partition(NBSP)[2]
+    return f"{low.removesuffix(unit).rstrip(NBSP)}–{high}"
+
+
 def count(value: float) -> str:
     """A large count with a suffix: 33.7k, 1.45M, 2.1G."""
     for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -93,11 +97,3 @@ def moment(iso: str) -> str:
     """An ISO 8601 time as "21 November 2026, 21:16 UTC"."""
     time = datetime.datetime.fromisoformat(iso)
     return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".strip()
-
-
-def wilson_interval(fraction: float, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval of an accuracy on so many images (Wilson 1927, the score interval)."""
-    z = 1.959964
-    centre = (fraction + z * z / (2 * images)) / (1 + z * z / images)
-    half = z * math.sqrt(fraction * (1 - fraction) / images + (z / (2 * images)) ** 2) / (1 + z * z / images)
-    return max(0.0, centre - half), min(1.0, centre + half)

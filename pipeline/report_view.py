@@ -11,7 +11,7 @@ from android_bench.tables import OpTable, op_table
 from core.errors import LitesmithError
 from core.values import Measurement, Target
 from deploy.schemes import FLOAT32, FULL_INTEGER, PERSONALIZE
-from pipeline.report_data import ArtifactReport, RunReport, is_found
+from pipeline.report_data import ArtifactReport, Failure, RunReport, is_found
 from search.trials import OK, Trial
 
 STAGE_KINDS = {
@@ -171,6 +171,26 @@ def median_on(artifact: ArtifactReport, target: str) -> float | None:
 def measured_on(report: RunReport, target: str) -> tuple[tuple[ArtifactReport, Measurement], ...]:
     """Every model that could be measured on a target, in the report's order."""
     return tuple((a, m) for a in report.artifacts for m in a.measurements if m.target.name == target)
+
+
+def unmeasured_on(report: RunReport, target: str) -> tuple[tuple[str, str], ...]:
+    """The labels of the models without a figure on a target, with the reasons."""
+    by_name = {artifact.plan.name: artifact for artifact in report.artifacts}
+    lacking = (*report.unmeasured, *not_measured(report))
+    found = [lack for lack in lacking if lack.stage.endswith(f".bench.{target}")]
+    return tuple((label(report, by_name[lack.artifact]), lack.reason) for lack in found if lack.artifact in by_name)
+
+
+def not_made(report: RunReport) -> tuple[Failure, ...]:
+    """The failures for which a release lacks a model."""
+    made = {artifact.plan.name for artifact in report.artifacts}
+    return tuple(failure for failure in report.failures if failure.artifact not in made)
+
+
+def not_measured(report: RunReport) -> tuple[Failure, ...]:
+    """The failures of models that were made all the same: a target could not measure them."""
+    lacking = not_made(report)
+    return tuple(failure for failure in report.failures if failure not in lacking)
 
 
 def tools_on(report: RunReport, target: str) -> tuple[str, ...]:

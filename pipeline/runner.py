@@ -18,13 +18,13 @@ from core.errors import CandidateError, InvariantError, LitesmithError, UsageErr
 from core.progress import Reporter
 from core.registry import load
 from core.tracking import Tracker
-from core.workspace import atomic_write_json, committed_directory, is_disk_full, read_json
+from core.workspace import atomic_write_json, committed_directory, is_disk_full
 from pipeline.config import Config
 from pipeline.plan import Plan
 from pipeline.planner import Stage
 from pipeline.stages import STAGES
 from pipeline.tracking import stage_tracker
-from pipeline.workdir import PUBLISHED, Workdir
+from pipeline.workdir import PUBLISHED, Workdir, read_record
 
 # A failure of these concerns one recipe: it is recorded, and the other recipes go on.
 RECIPE_KINDS = ("images", "float", "pass", "found_recipe", "convert", "validate", "bench")
@@ -126,7 +126,7 @@ def failures(stages: Iterable[Stage], root: Path) -> list[str]:
 def read_failure(directory: Path) -> Failure | None:
     """Where and why a committed stage's recipe failed, or None."""
     path = directory / "failure.json"
-    return Failure(**read_json(path)) if path.exists() else None
+    return Failure(**read_record(path, "stage", "reason")) if path.exists() else None
 
 
 def is_done(stage: Stage, root: Path) -> bool:
@@ -202,7 +202,7 @@ def _outcome(context: StageContext) -> Outcome:
 
 def _published(root: Path) -> dict[str, str]:
     path = root / PUBLISHED
-    return read_json(path) if path.exists() else {}
+    return read_record(path) if path.exists() else {}
 
 
 def _publish(stage: Stage, root: Path) -> None:

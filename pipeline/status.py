@@ -13,11 +13,11 @@ from rich.table import Table
 from core.errors import LitesmithError
 from core.progress import Reporter
 from core.spec_io import to_plain
-from core.workspace import AppendLog, is_locked, read_json
+from core.workspace import AppendLog, is_locked
 from deploy.manifest import read_manifest
 from pipeline.planner import Stage
 from pipeline.runner import Failure, is_done, read_failure
-from pipeline.workdir import CONFIG, PUBLICATION_RECORD, PUBLISHED, read_plan
+from pipeline.workdir import CONFIG, PUBLICATION_RECORD, PUBLISHED, read_plan, read_record
 
 FORMAT = 1  # of the JSON object: raised when a key changes its meaning or goes
 DONE, FAILED, BEGUN, TO_DO = "done", "failed", "begun", "to do"
@@ -52,7 +52,7 @@ def stage_status(stage: Stage, root: Path) -> StageStatus:
     named = (stage.name, stage.kind, stage.key)
     failure = read_failure(directory)
     if failure or is_done(stage, root):
-        record = read_json(directory / "stage.json")
+        record = read_record(directory / "stage.json", "seconds", "summary")
         return StageStatus(*named, FAILED if failure else DONE, record["seconds"], record["summary"], failure, 0)
     scratch = root / "scratch" / directory.name
     if scratch.exists():
@@ -89,7 +89,7 @@ def show_status(root: Path, reporter: Reporter) -> None:
 def status_json(root: Path) -> dict[str, Any]:
     """All that is known of the run in the folder `root`. Raises UsageError if it is no run's folder."""
     stages = read_plan(root)
-    found = plan_json(stages, root, read_json(root / CONFIG)["release"])
+    found = plan_json(stages, root, read_record(root / CONFIG, "release")["release"])
     return {**found, "unused": to_plain(unused_folders(stages, root))}
 
 
@@ -131,7 +131,7 @@ def _result(status: StageStatus) -> str:
 
 def _release_id(root: Path) -> str | None:
     """The ID of what is in WORKDIR/release; None where nothing is, nothing whole, or a release of an older version."""
-    if not (root / PUBLISHED).exists() or "release" not in read_json(root / PUBLISHED):
+    if not (root / PUBLISHED).exists() or "release" not in read_record(root / PUBLISHED):
         return None
     try:
         return read_manifest(root / "release").release_id
@@ -142,4 +142,4 @@ def _release_id(root: Path) -> str | None:
 def _publication(root: Path) -> Any:
     """What became of the release when it was last to be published (pipeline.publish); None before."""
     path = root / PUBLICATION_RECORD
-    return read_json(path) if path.exists() else None
+    return read_record(path, "outcome") if path.exists() else None

@@ -15,7 +15,7 @@ usage: python -m pipeline.main COMMAND --config=FILE --workdir=DIR [--config.KEY
        python -m pipeline.main pull --store=URL --out=DIR [--release=CHANNEL_OR_ID] [--target=NAME]
                                     [--max_latency_us=N] [--min_accuracy=X] [--max_size_bytes=N]
                                     [--prefer=accuracy|latency|size] [--model=FILE_OR_RECIPE] [--public_key=FILE]
-       python -m pipeline.main verify DIR
+       python -m pipeline.main verify DIR [--public_key=FILE]
        python -m pipeline.main list --store=URL
        python -m pipeline.main show CHANNEL_OR_ID --store=URL
        python -m pipeline.main diff CHANNEL_OR_ID CHANNEL_OR_ID --store=URL

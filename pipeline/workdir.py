@@ -135,6 +135,17 @@ def read_plan(root: Path) -> list[Stage]:
         raise UsageError(f"--workdir: {path} is not a plan of this program; expected the --workdir of a run") from error
 
 
+def read_record(path: Path, *keys: str) -> dict[str, Any]:
+    """The JSON object that a run has written, with these keys at least. Raises LitesmithError if it is damaged."""
+    try:
+        found = read_json(path)
+    except OSError as error:
+        raise LitesmithError(f"{path}: cannot be read ({error.strerror}); run the command run again") from error
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise LitesmithError(f"{path}: is not what a run has written; delete it and run again")
+    return found
+
+
 def _refused(flag: str, root: Path, error: OSError) -> LitesmithError:
     if is_disk_full(error):
         return LitesmithError(f"disk full: {root}; free some space and run the command again")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -277,7 +276,10 @@ def _score(config: SearchConfig, metrics: Mapping[str, float]) -> float:
 def _chosen(space: SearchSpace, genotype: Genotype) -> dict[str, Any]:
     """The choices of a genotype by their hyperparameter names; of a choice that is a whole block its number."""
     pairs = [(gene, index) for gene, index in zip(space.genes, genotype, strict=True) if len(gene.choices) > 1]
-    return {gene.path: index if is_dataclass(gene.choices[index]) else gene.choices[index] for gene, index in pairs}
+    return {
+        gene.path: index if dataclasses.is_dataclass(gene.choices[index]) else gene.choices[index]
+        for gene, index in pairs
+    }
 
 
 def _show(reporter: Reporter, task: Task, trial: Trial, config: SearchConfig, trials: list[Trial]) -> None:

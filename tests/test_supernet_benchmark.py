@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.parts import make_missing
 from benchmarks.search_results import Rows
 from benchmarks.supernet import BEGIN, END, PARTS, arguments, finished, pin, write_docs
 from benchmarks.supernet_place import FULL, SMOKE, standard_error
 from benchmarks.supernet_ranking import tau
-from core.errors import UsageError
+from core.errors import CandidateError, UsageError
+from core.progress import SilentReporter
 from core.spec_io import content_id
 from core.workspace import atomic_write_json
 
@@ -60,3 +62,19 @@ def test_tau_counts_pairs() -> None:
 def test_the_standard_error_is_that_of_a_proportion() -> None:
     """90 % of 10,000: 0.3 points."""
     assert standard_error(0.9, 10_000) == pytest.approx(0.003)
+
+
+def test_what_is_there_is_kept_and_a_part_that_fails_keeps_none_from_being_made(tmp_path: Path) -> None:
+    def make(name: str) -> list[Rows]:
+        if name == "speed":
+            raise CandidateError("diverged")
+        return [TABLE]
+
+    shown: list[list[Rows]] = []
+    paths = {name: tmp_path / f"part_{name}.json" for name in ("ranking", "speed", "memory")}
+    atomic_write_json(paths["ranking"], [])
+    assert make_missing("part", paths, make, shown.append, SilentReporter())
+    assert finished(tmp_path) == [TABLE] and shown == [[TABLE]] and not paths["speed"].exists()
+    del paths["speed"]
+    assert not make_missing("part", paths, make, shown.append, SilentReporter())
+    assert shown == [[TABLE]]

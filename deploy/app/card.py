@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest  # type: ignore[import-untyped]
 
+from core.intervals import accuracy_digits, wilson_interval
 from deploy.app.facts import AppModel, ReleaseFacts
 from deploy.app.making import SCHEMES, making
 from deploy.app.render import render
@@ -219,8 +219,8 @@ def _limits(model: ReleaseModel, facts: ReleaseFacts) -> Iterator[str]:
 
 
 def _interval(right: int, images: int) -> str:
-    found = binomtest(right, images).proportion_ci(method="wilson")
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+    low, high = wilson_interval(right / images, images)
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -232,16 +232,11 @@ def _threads(threads: int) -> str:
 
 
 def _percent(fraction: float, images: int) -> str:
-    return f"{100 * fraction:.{_digits(images)}f} %"
-
-
-def _digits(images: int) -> int:
-    """Of a percentage of so many images: the step of one shows, no more."""
-    return 2 if images > 1000 else 1
+    return f"{100 * fraction:.{accuracy_digits(images)}f} %"
 
 
 def _points(change: float, images: int) -> str:
-    return f"{100 * change:+.{_digits(images)}f} points"
+    return f"{100 * change:+.{accuracy_digits(images)}f} points"
 
 
 def _size(size_bytes: int) -> str:

@@ -16,7 +16,7 @@ class AppModel:
       model: as the manifest will have it, but for `extras`, which may be empty.
       test: the test images in the model's own resolution.
       predicted: int32 [n], the class that the .tflite names for each of them.
-      steps: the passes of its recipe, one text each, as pipeline.plan.ArtifactPlan.steps; () for none.
+      steps: the passes of its recipe, one text each, as pipeline.plan_artifacts.ArtifactPlan.steps; () for none.
     """
 
     model: ReleaseModel

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from core.errors import LitesmithError, one_line
 from core.values import file_sha256
 from core.workspace import read_json
 from deploy.app.golden import compare, golden_path, read_golden
-from deploy.manifest import Manifest, ReleaseFile, ReleaseModel, read_manifest
-
-PULLED = "pulled.json"
+from deploy.manifest import MANIFEST, PULLED, Manifest, ReleaseFile, ReleaseModel, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,8 @@ def verify_release(folder: Path) -> tuple[Checked, ...]:
     is damaged.
     """
     manifest = read_manifest(folder)
-    needed = _needed(folder, manifest)
+    record = _pulled(folder)
+    needed = _needed(folder, manifest, record)
     problems = {file.path: _problem(folder, file, file.path in needed) for file in manifest.all_files}
     models = [model for model in manifest.artifacts if model.file in needed or (folder / model.file).exists()]
     found = [_checked_model(folder, model, problems) for model in models]
@@ -40,20 +40,38 @@ def verify_release(folder: Path) -> tuple[Checked, ...]:
         there = [file for file in files if file.path in needed or (folder / file.path).exists()]
         if there:
             found.append(_checked_group(name, there, problems))
+    if record is not None:
+        found.append(_checked_manifest(folder, record))
     return tuple(found)
 
 
-def _needed(folder: Path, manifest: Manifest) -> frozenset[str]:
+def _pulled(folder: Path) -> dict[str, Any] | None:
+    """What `pull` has noted; None if it did not make the folder."""
+    path = folder / PULLED
+    if not path.exists():
+        return None
+    try:
+        plain = read_json(path)
+    except OSError as error:
+        raise LitesmithError(f"{path}: cannot be read ({error.strerror}); pull again") from error
+    return plain if isinstance(plain, dict) else {}
+
+
+def _checked_manifest(folder: Path, record: dict[str, Any]) -> Checked:
+    """The manifest against the checksum that it had in the store."""
+    same = file_sha256(folder / MANIFEST) == record.get("manifest_sha256")
+    return Checked(MANIFEST, same, "as it was pulled" if same else "is not the one that was pulled")
+
+
+def _needed(folder: Path, manifest: Manifest, record: dict[str, Any] | None) -> frozenset[str]:
     """The paths that must be there."""
-    record = folder / PULLED
-    if not record.exists():
+    if record is None:
         return frozenset(file.path for file in manifest.all_files)
-    plain = read_json(record)
-    name = plain.get("model") if isinstance(plain, dict) else None
+    name = record.get("model")
     for model in manifest.artifacts:
         if model.file == name:
             return frozenset((model.file, model.labels, *model.extras))
-    raise LitesmithError(f"{record}: it names the model {name!r}, which the manifest has not; pull again")
+    raise LitesmithError(f"{folder / PULLED}: it names the model {name!r}, which the manifest has not; pull again")
 
 
 def _problem(folder: Path, file: ReleaseFile, is_needed: bool) -> str:

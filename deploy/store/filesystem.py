@@ -20,6 +20,8 @@ def open_store(url: str, must_exist: bool = False) -> Store:
     if not url or any(not character.isprintable() for character in url):
         raise bad_value("--store", url, KINDS)
     scheme, separator, rest = url.partition("://")
+    if scheme == "file" and separator and not rest.startswith("/"):
+        raise bad_value("--store", url, "file:// and a whole path, which begins with /")
     if not separator or scheme == "file":
         return _open_folder(url, Path(rest if separator else url), must_exist)
     if not scheme:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from core.errors import LitesmithError, UsageError, one_line
 from core.spec_io import from_plain, to_plain
-from deploy.manifest import RELEASE_ID, Manifest, ReleaseLatency
+from deploy.manifest import RELEASE_ID, Manifest, ReleaseLatency, check_printable
 
 FORMAT = 1
 
@@ -102,6 +102,7 @@ def parse_index(content: bytes, where: str) -> Index:
     """The index in `content`. Raises LitesmithError naming `where` if it is damaged or of a later format."""
     try:
         plain = json.loads(content, parse_constant=_no_constant)
+        check_printable(plain)
         if isinstance(plain, dict) and plain.get("format") != FORMAT:
             raise UsageError(f"format {plain.get('format')!r}, expected {FORMAT}")
         index = from_plain(Index, plain, "index")

@@ -126,9 +126,9 @@ class LocalStore(Store):
         """Turns an error of the operating system into one line."""
         try:
             yield
-        except FileNotFoundError as error:
-            raise Missing(f"{self.named(path)}: is not there") from error
         except (OSError, shutil.Error) as error:
+            if isinstance(error, FileNotFoundError) and what not in ("locked", "written"):
+                raise Missing(f"{self.named(path)}: is not there") from error
             kind = UsageError if what in ("locked", "written") and not self.folder.is_dir() else LitesmithError
             words = getattr(error, "strerror", None) or error
             raise kind(f"{self.named(path)}: cannot be {what} ({words})") from error

@@ -10,7 +10,7 @@ from deploy.manifest import RELEASE_ID, Manifest
 from deploy.store.channel_values import Channel, read_channel
 from deploy.store.filesystem import Store
 from deploy.store.index import read_index, read_manifest_file
-from deploy.store.layout import CHANNEL_NAME, channel_file, manifest_file
+from deploy.store.layout import CHANNEL_NAME, INDEX, channel_file, manifest_file
 from deploy.store.signing import public_key_id
 
 DEFAULT_CHANNELS = ("stable", "latest")
@@ -66,6 +66,8 @@ def _of_channel(store: Store, channel: Channel, public_key: Path | None) -> Reso
 
 def _there(store: Store) -> str:
     """The newest releases that there are, in words."""
+    if store.is_read_only and not store.exists(INDEX):
+        return f"it has no {INDEX} either; is it the address of a release store?"
     try:
         entries = read_index(store)
     except LitesmithError:

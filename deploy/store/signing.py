@@ -119,10 +119,10 @@ def _parse(signature: bytes, where: str) -> list[tuple[str, bytes]]:
     try:
         lines = [line.split(" ") for line in signature.decode("ascii").splitlines()]
         found = [(key_id, base64.b64decode(value, validate=True)) for algorithm, key_id, value in lines]
-        if not found or any(line[0] != ALGORITHM for line in lines):
-            raise ValueError(f"expected lines of '{ALGORITHM} KEY-ID BASE64'")
-    except (ValueError, binascii.Error) as error:
-        raise LitesmithError(f"{where}: damaged signature file ({one_line(error)})") from error
+    except (ValueError, binascii.Error):  # another encoding, another number of words, or no base64
+        lines, found = [], []
+    if not found or any(line[0] != ALGORITHM for line in lines):
+        raise LitesmithError(f"{where}: damaged signature file (expected lines of '{ALGORITHM} KEY-ID BASE64')")
     return found
 
 
@@ -163,9 +163,13 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     """Writes a file that is not there yet; nobody else could open it before it has its mode."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk, say
+            path.unlink()
+            raise
     except OSError as error:
         raise UsageError(f"--out: {path} cannot be written ({error.strerror})") from error

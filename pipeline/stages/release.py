@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.release_data import predictions_of, release_manifest, release_predictions, test_images
 from pipeline.report_data import RunReport, gather
 from pipeline.report_units import now
+from pipeline.report_view import not_made
 from pipeline.runner import Outcome, StageContext
 
 
@@ -33,7 +34,7 @@ def run(context: StageContext) -> Outcome:
             app=AppSettings(settings.golden_images, settings.android_package, settings.metadata),
         ),
     )
-    return Outcome(f"{len(manifest.artifacts)} models, {len(report.failures)} failed")
+    return Outcome(f"{len(manifest.artifacts)} models, {len(not_made(report))} failed")
 
 
 def _app_models(report: RunReport, draft: Manifest, inputs: Mapping[str, Path]) -> list[AppModel]:

@@ -14,7 +14,7 @@ from deploy.schemes import INT4_WEIGHTS
 from deploy.validate import Float32, validate
 from pipeline.data import load
 from pipeline.node import read_node
-from pipeline.plan import ArtifactPlan
+from pipeline.plan_artifacts import ArtifactPlan
 from pipeline.runner import Outcome, StageContext
 from pipeline.stages.convert import FILE
 from search.dataset import ImageData, Int32

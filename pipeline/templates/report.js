@@ -5,9 +5,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const text = row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
     return text === "" ? null : isNaN(text) ? text.toLowerCase() : Number(text);
   };
-  const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+  const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
+    if ("plain" in heading.dataset) return;  // its values have no order
     const button = document.createElement("button");
     button.type = "button";
     button.append(...heading.childNodes);

@@ -140,6 +140,22 @@ def test_classes_are_matched_by_name() -> None:
     assert compare_releases(gone, pair[1], predictions(set()), later, Limits())[0].before == 0.66
 
 
+def test_a_prediction_that_is_no_class_of_its_release_is_wrong() -> None:
+    """As of a file that others wrote: neither an error nor, counted from the end, another class."""
+    before = predictions(set())
+    before.predicted["a-ptq.tflite"][:3] = (-1, 3, 2**31 - 1)
+    before.predicted["a-ptq.tflite"][5] = -1  # an owl, which is the last class
+    assert accuracy(before, predictions(set())).before == 0.96
+
+
+def test_an_image_that_a_test_set_has_twice_counts_once() -> None:
+    twice = predictions({1})
+    twice.image[50:] = twice.image[:50]
+    twice.label[50:] = twice.label[:50]
+    found = accuracy(twice, twice)
+    assert (found.before, found.reason) == (0.98, "0 of 50 test images lost and 0 gained, p = 1")
+
+
 @pytest.mark.parametrize(("size", "verdict"), [(1050, OK), (1051, REGRESSION), (999, BETTER), (1000, OK)])
 def test_sizes_are_exact(size: int, verdict: str) -> None:
     found = compare_releases(manifest(model()), manifest(model(size_bytes=size)), None, None, Limits())[1]
@@ -178,6 +194,14 @@ def test_latencies_under_other_conditions_are_not_compared(changes: dict[str, An
     found = latency(median_us=500.0, **{"low_us": 490.0, "high_us": 510.0, **changes})
     assert found.verdict == NOT_COMPARED and words in found.reason
     assert (found.before, found.after, found.low) == (100.0, 500.0, None)  # told, without an interval
+
+
+def test_figures_of_zero_as_nobody_measures_them_are_no_error() -> None:
+    """As of a manifest that others wrote."""
+    nothing = dataclasses.replace(LATENCY_US, median_us=0.0, low_us=0.0, high_us=0.0)
+    old = manifest(model(size_bytes=0, latency=(nothing,)))
+    _, size, slow = compare_releases(old, manifest(model()), None, None, Limits())
+    assert (size.verdict, size.change, slow.verdict, slow.change) == (NOT_COMPARED, None, NOT_COMPARED, None)
 
 
 def test_a_target_that_was_not_measured_is_named() -> None:

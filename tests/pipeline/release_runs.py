@@ -61,8 +61,8 @@ def release_config(images: Path, model: Path) -> Config:
     return validated(config)
 
 
-def run(config: Config, workdir: Path, **release: object) -> list[str]:
+def run(config: Config, workdir: Path, new_config: bool = False, **release: object) -> list[str]:
     """What the command `run` does up to publishing; the failures."""
     config = dataclasses.replace(config, release=dataclasses.replace(config.release, **release))  # type: ignore[arg-type]
     plan = checked_plan(config, command="python -m pipeline.main run")
-    return run_stages(plan.for_command("run"), plan, config, Workdir(workdir), SilentReporter())
+    return run_stages(plan.for_command("run"), plan, config, Workdir(workdir), SilentReporter(), new_config)

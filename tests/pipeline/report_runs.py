@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 from core.spec_io import to_plain
 from core.values import Artifact, LatencyStats, Measurement, OpTime, Target, TensorSpec
 from deploy.gates import Limits, compare_releases
 from deploy.manifest import Manifest, ReleaseLatency, ReleaseModel, TestSet
+from pipeline import report_figures, report_pareto
 from pipeline.config import Config
-from pipeline.plan import ArtifactPlan
+from pipeline.plan_artifacts import ArtifactPlan
 from pipeline.report import render
 from pipeline.report_data import ArtifactReport, Failure, Mistake, RunReport
+from pipeline.report_lines import lines_svg
+from pipeline.report_plots import pareto_svg
 from pipeline.report_releases import PastModel, PastRelease, PreviousRelease
+from pipeline.report_waterfall import waterfall_svg
 from search.trials import FAILED, OK, Trial
 
 CREATED = "2026-11-21T21:16:52+00:00"
 ARCH = "input_r28_n3_w1 stem_s2_c16 ir_r1_k5_s1_e1_c16 ir_r2_k3_s2_e2_c24_se0.25_noskip head_c160"
 NAMES = ("ant", "bee", "cat")
+EMULATED = "noisy: emulated: aarch64 programs on a processor of kind x86_64"
 NOISY = "noisy: core 0 was 100% busy before the start (limit 20%)"
 PRUNED, CLUSTERED, ALL_STEPS = ("prune0.5",), ("prune0.5", "cluster16"), ("prune0.5", "cluster16", "qat")
 
@@ -308,7 +315,17 @@ EDGES = {
         targets=["host", "pixel3"],
     ),
     "noisy": run(artifacts=tuple(replace(m, measurements=(measured(50, verdict=NOISY),)) for m in MODELS)),
-    "failures": run(failures=(Failure("w0.qat", "qat", "w0.qat.convert", "operator X computes in floating point"),)),
+    "failures": run(
+        failures=(
+            Failure("w0.qat", "qat", "w0.qat.convert", "operator X computes in floating point"),
+            Failure(MODELS[1].plan.name, "ptq", "w0.float.full_integer.bench.host", "adb: device not found"),
+        )
+    ),
+    "an emulated target": with_config(
+        run(unmeasured=(Failure(MODELS[1].plan.name, "ptq", "w0.float.full_integer.bench.board", EMULATED),)),
+        "bench",
+        targets=["host", "board"],
+    ),
     "hundred classes": with_classes(
         [f"class {i}" for i in range(100)],
         tuple(tuple(9 if i == j else 2 if j == i + 1 else 0 for j in range(100)) for i in range(100)),
@@ -320,7 +337,26 @@ EDGES = {
 }
 
 
+def _once(draw: Callable[..., str]) -> Callable[..., str]:
+    """`draw`, which draws equal plots once: most runs here share most of theirs."""
+    known = cache(draw)
+    return lambda *args, **named: known(*(tuple(arg) if isinstance(arg, list) else arg for arg in args), **named)
+
+
+WATERFALL, PARETO, LINES = _once(waterfall_svg), _once(pareto_svg), _once(lines_svg)
+
+
+def page_of(report: RunReport) -> str:
+    """The page of a run."""
+    with (
+        patch.object(report_figures, "waterfall_svg", WATERFALL),
+        patch.object(report_figures, "lines_svg", LINES),
+        patch.object(report_pareto, "pareto_svg", PARETO),
+    ):
+        return render(report, CREATED)
+
+
 @cache
 def rendered(edge: str) -> str:
     """The page of an edge case; "" is the plain run."""
-    return render(EDGES[edge] if edge else run(), CREATED)
+    return page_of(EDGES[edge] if edge else run())

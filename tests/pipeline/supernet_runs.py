@@ -13,7 +13,7 @@ from core.progress import SilentReporter
 from core.spec_io import content_id, hashed_seed
 from core.workspace import atomic_write_bytes, atomic_write_json
 from pipeline.data import DataConfig, prepare
-from pipeline.plan import Stage
+from pipeline.planner import Stage
 from pipeline.runner import StageContext
 from pipeline.supernet_record import RECORD, SupernetRecord
 from search.arch import ArchSpec

@@ -12,7 +12,7 @@ from compress.storage import save_model
 from core.progress import SilentReporter
 from core.workspace import atomic_write_json, read_json
 from pipeline.node import NodeRecord
-from pipeline.plan import Stage
+from pipeline.planner import Stage
 from pipeline.runner import StageContext
 from pipeline.stages.convert import run
 from search.build import build

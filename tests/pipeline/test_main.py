@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline.main import _with_default_config
 from search.cost import cost
 from search.grammar import from_text
 
@@ -85,6 +86,7 @@ def test_a_dry_run_lists_stages_and_keys_and_writes_nothing(tmp_path: Path) -> N
         ("--config.teacher.network=foo", ("config.teacher.network", "foo", "mobilenet_v2")),
         ("--config.teacher.file=/nowhere/x.h5", ("config.teacher.file", "/nowhere/x.h5")),
         ("--config.release.name=a/b", ("config.release.name", "a/b", "letters")),
+        ("--config.release.on_device_training=maybe", ("on_device_training", "maybe", "expected True or False")),
         ("--config.seed=-1", ("config.seed", "-1", "from 0")),
         ("--config.teacher.epochs=0", ("config.teacher.epochs", "0", "from 1")),
         ("--config.compress.recipes=(3,)", ("config.compress.recipes", "3")),
@@ -98,6 +100,25 @@ def test_a_bad_setting_is_one_line_with_what_is_legal(tmp_path: Path, override: 
     line = _refusal(*_demo(tmp_path / "run", override))
     assert all(part in line for part in parts), line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "configuration"),
+    [
+        (("run", "--model=m.keras"), "own_model.py"),
+        (("--model=m.keras", "run"), "own_model.py"),
+        (("run", "--model=m.keras", "--config=mine.py"), None),
+        (("pull", "--model=qat"), None),  # of a release
+        (("benchmark", "--models=m.tflite"), "benchmark.py"),
+        (("status", "--workdir=w"), None),
+    ],
+)
+def test_a_configuration_is_taken_where_a_command_needs_one(
+    arguments: tuple[str, ...], configuration: str | None
+) -> None:
+    found = _with_default_config(["main.py", *arguments])
+    added = [] if configuration is None else [f"--config={ROOT / 'configs' / configuration}"]
+    assert found == ["main.py", *added, *arguments]
 
 
 def test_a_bad_past_log_is_refused_before_anything_runs(tmp_path: Path) -> None:

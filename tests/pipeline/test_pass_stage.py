@@ -11,7 +11,7 @@ from compress.storage import save_model
 from core.progress import SilentReporter
 from core.workspace import atomic_write_json
 from pipeline.node import NodeRecord, read_node
-from pipeline.plan import Stage
+from pipeline.planner import Stage
 from pipeline.runner import Outcome, StageContext
 from pipeline.stages.compression_pass import run
 from search.build import build

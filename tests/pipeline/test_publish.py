@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +19,23 @@ import pytest
 from core.errors import LitesmithError, UsageError
 from core.progress import Reporter
 from core.workspace import read_json
+from deploy.app.verify import verify_release
 from deploy.manifest import MANIFEST, Manifest, manifest_bytes, read_manifest
+from deploy.personalize_check import Trainable
 from deploy.predictions import PREDICTIONS, parse_predictions
 from deploy.store.channels import read_channel
 from deploy.store.filesystem import open_store
+from deploy.store.publish import Published
+from deploy.store.pull import pull
+from deploy.store.select import Wish
+from pipeline import publish as publishing
+from pipeline.closing import closing_lines
 from pipeline.config import Config
+from pipeline.previous import Seen
 from pipeline.publish import publish_run
 from pipeline.report_releases import PreviousRelease, read_previous
-from tests.deploy.store.store_samples import listed, tree
+from pipeline.workdir import PUBLICATION_RECORD
+from tests.deploy.store.store_samples import listed, pointed, tree
 from tests.pipeline.release_runs import release_config, run, write_images, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -176,6 +188,97 @@ def test_a_model_that_is_gone_is_named(folder: Path, store: Path, capsys: Out) -
     assert "squares-ptq2.tflite" not in capsys.readouterr().err
 
 
+def test_a_channel_that_another_publisher_moves_meanwhile_is_compared_again(
+    folder: Path, store: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the gates, which find nothing to compare with, and the store's lock, a better release is published."""
+    put = publishing.publish
+
+    def later(*arguments: Any) -> Published:
+        monkeypatch.setattr(publishing, "publish", put)
+        assert publish(folder / "good", store) == 0
+        return put(*arguments)
+
+    monkeypatch.setattr(publishing, "publish", later)
+    assert publish(folder / "bad", store) == 1
+    told = capsys.readouterr()
+    assert "channel latest has changed meanwhile" in told.out and "not published: 2 regressions" in told.err
+    assert listed(open_store(str(store))) == [read_manifest(folder / "good" / "release").release_id]
+
+
+def test_a_channel_that_never_stays_ends_in_one_line(
+    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = (Seen(f"r-{number}") for number in itertools.count())
+    monkeypatch.setattr(publishing, "look", lambda store, channel, is_own: (next(answers), False))
+    monkeypatch.setattr(publishing, "_passes", lambda *arguments: True)
+    with pytest.raises(LitesmithError, match="other publishers keep changing the channel latest; try again"):
+        publish(folder / "good", store)
+    assert listed(open_store(str(store))) == []
+
+
+def test_a_store_that_cannot_be_written_to_is_refused_before_it_is_asked(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"--store: 'http://127\.0\.0\.1:1/models' .* a store that can be written to"):
+        publish_run(folder / "good", "http://127.0.0.1:1/models", "latest", None, False, Reporter())
+
+
+def test_a_run_killed_anywhere_in_its_publishing_is_mended_by_the_next(
+    finished: Path, folder: Path, store: Path, tmp_path: Path
+) -> None:
+    assert publish(folder / "good", store) == 0
+    first = read_manifest(folder / "good" / "release").release_id
+    assert run(_config(finished, "bad"), folder / "bad", store=str(store)) == []
+    out = tmp_path / "out"
+    module = [sys.executable, "-m", "tests.pipeline.killed_runs", "10", folder / "bad", store, out]
+    done = _call([*map(str, module), *_flags(finished, "bad"), "--config.release.allow_regression=True"])
+    assert done.returncode == 0, done.stderr
+    code, *kills = done.stdout.split()
+    assert code == "0" and len(kills) >= 10
+    assert {text.partition(":")[2] for text in kills} == {f"{-signal.SIGKILL}:0"}
+    reached = []
+    for name in (text.partition(":")[0] for text in kills):
+        left, mended = (open_store(str(out / name / folder)) for folder in ("left", "store"))
+        ids = listed(left)
+        assert ids[-1] == first and len(ids) <= 2 and pointed(left, "latest").release in ids
+        reached.append((len(ids), pointed(left, "latest").sequence))
+        assert len(listed(mended)) == 2 and pointed(mended, "latest").sequence == 2
+        assert tree(out / name / "store") == tree(out / "whole" / "store")
+        assert not list((out / name / "store").rglob(".tmp-*"))
+        outcome = "published" if len(ids) == 1 else "nothing new"
+        assert read_json(out / name / "run" / PUBLICATION_RECORD)["outcome"] == outcome
+    assert {(1, 1), (2, 2)} <= set(reached) and reached == sorted(reached)
+
+
+def test_a_model_that_learns_is_released_beside_the_others(
+    finished: Path, folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    name, release = "squares-personalize", folder / "good" / "release"
+    changes = {"on_device_training": True, "spare_classes": 2}
+    assert run(_config(finished, "good"), folder / "good", new_config=True, **changes) == []
+    assert closing_lines(folder / "good")[1].startswith(f"{name}.tflite: 1.")  # it has four signatures
+    summary = (folder / "good" / "report" / "summary.md").read_text()
+    assert "squares-ptq.tflite is the best" in summary and f"| {name}.tflite | personalize |" in summary
+    assert publish(folder / "good", store) == 0
+    found = pull(open_store(str(store)), None, Wish(), folder / "usual", None, Reporter())
+    assert found.selection.model.file == "squares-ptq.tflite"
+
+    pull(open_store(str(store)), None, Wish(model="personalize"), folder / "pulled", None, Reporter())
+    files = {f"{name}.tflite", f"{name}.md", "labels.txt", f"golden/{name}.json", f"snippets/{name}.py"}
+    assert files <= tree(folder / "pulled").keys()
+    for place in (release, folder / "pulled"):
+        assert all(checked.ok for checked in verify_release(place))
+    assert "`train`, `infer`, `save` and `restore`" in (folder / "pulled" / f"{name}.md").read_text()
+    assert Trainable(folder / "pulled" / f"{name}.tflite").save()["bias"].shape == (5,)
+    (golden,) = (folder / "pulled" / "golden").glob("*.json")
+    for image in read_json(golden)["images"]:
+        told = _call(
+            [sys.executable, str(folder / "pulled" / f"snippets/{name}.py"), str(golden.parents[1] / image["file"])]
+        )
+        first, *others = told.stdout.splitlines()
+        assert told.returncode == 0 and first.split()[1] == image["class_name"] and len(others) == 2  # no spare class
+
+
 def test_float_models_alone_are_not_published_if_the_others_failed(folder: Path, store: Path) -> None:
     whole = read_manifest(folder / "good" / "release")
     changed(folder / "good", artifacts=whole.artifacts[:1], failed=("squares-ptq.tflite",))
@@ -194,9 +297,12 @@ def test_a_folder_without_a_finished_run_is_refused(folder: Path, store: Path, l
 
 
 def _command(finished: Path, name: str, workdir: Path, *others: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline.main", "run", *_flags(finished, name), f"--workdir={workdir}", *others]
+
+
+def _flags(finished: Path, name: str) -> list[str]:
     config = ["--config=tests/testdata/squares.py", f"--config.data.name=npz:{finished}/images.npz"]
-    model = f"--config.model.file={finished}/{name}.keras"
-    return [sys.executable, "-m", "pipeline.main", "run", *config, model, f"--workdir={workdir}", *others]
+    return [*config, f"--config.model.file={finished}/{name}.keras"]
 
 
 def _call(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -247,6 +247,14 @@ def test_the_usage_tells_of_every_command() -> None:
     assert all(f"\n  {name} " in usage.USAGE or f"\n  {name}\n" in usage.USAGE for name in COMMANDS)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "pipeline/commands").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_the_command_line_takes_every_flag_that_a_command_reads(path: Path) -> None:
+    patterns = (r'call\.(?:flags\.get|needed|file)\("(\w+)"', r'call\.flags\["(\w+)"\]', r'"(\w+)" in call\.flags')
+    read = {flag for pattern in patterns for flag in re.findall(pattern, path.read_text(encoding="utf-8"))}
+    for flag in sorted(read):
+        assert path.stem in TABLE[flag].commands, flag
+
+
 def _main(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "pipeline.main", *arguments]
     return subprocess.run(

@@ -3,24 +3,17 @@ sideways scroll on a phone."""
 
 from __future__ import annotations
 
-import html
-import json
-import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.pipeline.devtools import Browser, started
 from tests.pipeline.report_runs import EDGES, rendered
 
-BROWSER_CHECK = """
-<script>
-const errors = [];
-addEventListener("error", (event) => errors.push(event.message));
-addEventListener("securitypolicyviolation", (event) => errors.push("blocked: " + event.blockedURI));
-addEventListener("load", () => {
+CHECK = """
+(() => {
   const shown = (element) => { const box = element.getBoundingClientRect(); return box.width > 0 && box.height > 0; };
   const plot = [...document.querySelectorAll("figure > div > svg")].find(shown);
   const texts = [...plot.querySelectorAll("text")];
@@ -49,7 +42,7 @@ addEventListener("load", () => {
   copy.click();
   const plots = [...document.querySelectorAll("svg")].filter(shown);
   const result = {
-    errors, sorted, overlaps,
+    sorted, overlaps,
     width: innerWidth,
     pageWidth: document.documentElement.scrollWidth,
     points: [...plot.querySelectorAll("a")].filter(shown).length,
@@ -64,45 +57,44 @@ addEventListener("load", () => {
     pictures: [...document.images].map((image) => [image.complete && image.naturalWidth > 0, image.alt.length > 0]),
     bars: [...document.querySelectorAll(".panel svg")].filter(shown).length,
   };
-  parent.postMessage(JSON.stringify(result), "*");
-});
-</script>
+  return result;
+})()
 """
-RECEIVER = 'addEventListener("message", (event) => { document.querySelector("pre").textContent = event.data; });'
+FOCUSED = """
+(() => {
+  const element = document.activeElement;
+  const heading = element.closest("th");
+  const outline = getComputedStyle(element).outlineStyle !== "none";
+  const own = element.ariaLabel || element.textContent.trim();
+  const words = heading ? `${heading.closest(".scroll").ariaLabel}: ${own}` : own;
+  return [element.tagName.toLowerCase(), words, outline];
+})()
+"""
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("needs the Debian package chromium")
-    return path
+    with started(path, tmp_path_factory.mktemp("chromium") / "profile") as found:
+        yield found
 
 
-def browse(chromium: str, tmp_path: Path, page: str, width: int) -> tuple[dict[str, Any], str]:
-    """What the injected script finds in a page of that width in CSS pixels, and the browser's own log.
-
-    The page is in a frame: Chromium's own windows are at least 500 pixels wide.
-    """
-    (tmp_path / "index.html").write_text(page.replace("<head>", "<head>" + BROWSER_CHECK, 1), encoding="utf-8")
-    frame = f'<iframe src="index.html" style="width: {width}px; height: 900px; border: 0"></iframe>'
-    (tmp_path / "frame.html").write_text(f"<pre></pre><script>{RECEIVER}</script>{frame}", encoding="utf-8")
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    flags += "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom --window-size=1400,1000"
-    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r"<pre>(.+?)</pre>", done.stdout, re.DOTALL)
-    assert found, done.stderr
-    return json.loads(html.unescape(found[1])), done.stderr
+def show(browser: Browser, folder: Path, page: str, width: int) -> None:
+    path = folder / "index.html"
+    path.write_text(page, encoding="utf-8")
+    browser.open(path, width)
 
 
 @pytest.mark.parametrize(
     ("width", "edge"), [(1280, "everything"), (390, "everything"), (390, "two winners"), (1280, "hundred classes")]
 )
-def test_in_a_browser(chromium: str, tmp_path: Path, width: int, edge: str) -> None:
+def test_in_a_browser(browser: Browser, tmp_path: Path, width: int, edge: str) -> None:
     report = EDGES[edge]
-    found, log = browse(chromium, tmp_path, rendered(edge), width)
-    assert found["errors"] == [] and "CONSOLE" not in log
+    show(browser, tmp_path, rendered(edge), width)
+    found = browser.run(CHECK)
+    assert browser.complaints == []
     assert found["width"] == width
     assert found["pageWidth"] <= width, "the page scrolls sideways"
     earlier = len(report.previous.manifest.artifacts) if report.previous else 0
@@ -119,3 +111,40 @@ def test_in_a_browser(chromium: str, tmp_path: Path, width: int, edge: str) -> N
     assert found["pictures"] == [[True, True]] * len(report.mistakes)
     by_score = ["3", "4", "2", "1"]  # trial 5 failed: without a score it comes last both ways
     assert found["sorted"] == [["descending", True, [*by_score, "5"]], ["ascending", True, [*by_score[::-1], "5"]]]
+
+
+def test_the_tab_key_reaches_every_region_and_sorts_a_table(browser: Browser, tmp_path: Path) -> None:
+    show(browser, tmp_path, rendered("everything"), 1280)
+    stops = []
+    while (not stops or stops[-1][0] != "body") and len(stops) < 400:
+        browser.press("Tab")
+        stops.append(browser.run(FOCUSED))
+        if stops[-1][1] == "Trials of the search: Score":
+            browser.press("Enter")
+            sorted_by = browser.run("document.activeElement.closest('th').ariaSort")
+            rows = browser.run("[...document.querySelectorAll('#trials tbody th')].map((cell) => cell.textContent)")
+            browser.press("Enter")
+            sorted_next = browser.run("document.activeElement.closest('th').ariaSort")
+    names = [name for _, name, _ in stops]
+    assert names[0] == "Skip to the models"
+    assert stops[-1][0] == "body", "the focus is caught"
+    assert (sorted_by, rows, sorted_next) == ("descending", ["3", "4", "2", "1", "5"], "ascending")
+    assert all(outline for tag, _, outline in stops if tag != "body"), "where the focus is can be seen"
+    open_regions = "[...document.querySelectorAll('.scroll, pre')].filter((box) => box.checkVisibility())"
+    regions = browser.run(f"{open_regions}.map((box) => box.ariaLabel)")
+    assert len(regions) > 10 and set(regions) <= set(names)
+    assert {"Latency on host: Median", "Released models: Size"} <= set(names)
+    assert "Changes since the previous release: Before" not in names, "figures of several units have no order"
+    assert not [name for tag, name, _ in stops if tag == "a" and name.startswith("trial ")], "points are in the table"
+    assert browser.complaints == []
+
+
+def test_a_region_scrolls_by_the_arrow_keys(browser: Browser, tmp_path: Path) -> None:
+    show(browser, tmp_path, rendered("everything"), 390)
+    region = "document.querySelector('#models ~ .scroll')"
+    browser.run(f"{region}.focus()")
+    assert browser.run(f"{region}.scrollLeft") == 0
+    for _ in range(3):
+        browser.press("ArrowRight")
+    later = "new Promise((done) => setTimeout(done, 400))"  # a key scrolls smoothly
+    assert browser.run(f"{later}.then(() => {region}.scrollLeft)") > 0

@@ -10,7 +10,7 @@ import pytest
 
 from core.progress import SilentReporter
 from pipeline.data import DataConfig, prepare
-from pipeline.plan import Stage
+from pipeline.planner import Stage
 from pipeline.runner import StageContext
 from pipeline.stages import search as search_stage
 from search.settings import SearchConfig

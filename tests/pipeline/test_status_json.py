@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from pipeline.planner import Stage
 from pipeline.run_process import StageLine, stage_line
 from pipeline.runner import Outcome, StageContext, run_stages
 from pipeline.status import show_status, status_json
-from pipeline.workdir import PUBLICATION_RECORD, Workdir
+from pipeline.workdir import CONFIG, PUBLICATION_RECORD, PUBLISHED, Workdir
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = (
@@ -199,6 +200,36 @@ def test_a_dry_run_prints_the_plan_as_json(tmp_path: Path) -> None:
 def test_a_folder_of_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         status_json(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        (CONFIG, None),
+        (CONFIG, "[1]"),
+        (CONFIG, "{}"),
+        (PUBLISHED, "[]"),
+        (PUBLICATION_RECORD, "3"),
+        (f"stages/data-{'0' * 12}/stage.json", "{}"),
+        (f"stages/data-{'0' * 12}/failure.json", "[]"),
+    ],
+)
+def test_a_damaged_folder_is_one_line_that_names_the_file(run: Run, file: str, content: str | None) -> None:
+    run.go()
+    if content is None:
+        (run.root / file).unlink()
+    else:
+        (run.root / file).write_text(content)
+    with pytest.raises(LitesmithError, match=re.escape(str(run.root / file))) as caught:
+        status_json(run.root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(run: Run) -> None:
+    run.go()
+    (run.root / PUBLICATION_RECORD).mkdir()
+    with pytest.raises(LitesmithError, match=rf"{PUBLICATION_RECORD}: cannot be read \(Is a directory\)"):
+        status_json(run.root)
 
 
 def test_the_log_of_a_run_tells_when_stages_begin_and_end(run: Run) -> None:

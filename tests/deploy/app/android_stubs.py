@@ -39,12 +39,40 @@ STUBS = {
     "org.tensorflow.lite.Tensor": """interface Tensor {
         class QuantizationParams { public float getScale() { return 0; } public int getZeroPoint() { return 0; } }
         DataType dataType();
+        int numDimensions();
+        int numBytes();
+        int numElements();
         int[] shape();
-        QuantizationParams quantizationParams(); }""",
+        int[] shapeSignature();
+        int index();
+        String name();
+        QuantizationParams quantizationParams();
+        java.nio.ByteBuffer asReadOnlyBuffer(); }""",
     "org.tensorflow.lite.Interpreter": """final class Interpreter implements AutoCloseable {
         public static class Options { public Options setNumThreads(int number) { return this; } }
+        public Interpreter(java.io.File model) {}
+        public Interpreter(java.io.File model, Options options) {}
+        public Interpreter(java.nio.ByteBuffer model) {}
         public Interpreter(java.nio.ByteBuffer model, Options options) {}
         public void run(Object input, Object output) {}
+        public void runForMultipleInputsOutputs(Object[] inputs, java.util.Map<Integer, Object> outputs) {}
+        public void runSignature(
+            java.util.Map<String, Object> inputs, java.util.Map<String, Object> outputs, String signatureKey) {}
+        public void runSignature(java.util.Map<String, Object> inputs, java.util.Map<String, Object> outputs) {}
+        public void allocateTensors() {}
+        public void resizeInput(int index, int[] sizes) {}
+        public int getInputTensorCount() { return 0; }
+        public int getInputIndex(String operator) { return 0; }
+        public Tensor getInputTensor(int index) { return null; }
+        public Tensor getInputTensorFromSignature(String inputName, String signatureKey) { return null; }
+        public int getOutputTensorCount() { return 0; }
+        public int getOutputIndex(String operator) { return 0; }
+        public Tensor getOutputTensor(int index) { return null; }
+        public Tensor getOutputTensorFromSignature(String outputName, String signatureKey) { return null; }
+        public String[] getSignatureKeys() { return null; }
+        public String[] getSignatureInputs(String signatureKey) { return null; }
+        public String[] getSignatureOutputs(String signatureKey) { return null; }
+        public Long getLastNativeInferenceDurationNanoseconds() { return null; }
         public void close() {} }""",
     "org.tensorflow.lite.support.common.FileUtil": """class FileUtil {
         public static java.util.List<String> loadLabels(java.io.InputStream stream) throws java.io.IOException {

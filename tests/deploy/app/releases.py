@@ -93,5 +93,6 @@ def pulled(release: Path, out: Path, manifest: Manifest, file: str) -> Path:
     for path in (model.file, model.labels, *model.extras, MANIFEST):
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(release / path, out / path)
-    (out / "pulled.json").write_text(json.dumps({"model": file}))
+    sha256 = file_sha256(out / MANIFEST)
+    (out / "pulled.json").write_text(json.dumps({"model": file, "manifest_sha256": sha256}))
     return out

@@ -19,6 +19,7 @@ from tests.deploy.app.releases import LABELS
 
 Release = tuple[Path, Manifest]
 SCHEMES = ("float32", "full_integer", "int4_weights")
+RELEASES_PAGE = Path(__file__).parents[3] / "docs" / "releases.md"
 
 
 def run_snippet(folder: Path, scheme: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +83,13 @@ def test_java_compiles(release: Release, release_with_metadata: Release, tmp_pat
 
 
 def test_kotlin_compiles(release: Release, tmp_path: Path) -> None:
+    """The snippets, and the class of docs/releases.md for training on the device, as the page has it."""
     files = [release[0] / snippet_paths(f"{scheme}.tflite")[1] for scheme in SCHEMES]
+    page = RELEASES_PAGE.read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```kotlin\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert "class PersonalClassifier(" in code
+    files.append(tmp_path / "PersonalClassifier.kt")
+    files[-1].write_text(code, encoding="utf-8")
     if shutil.which("kotlinc") is None:
         pytest.skip("needs the Debian package kotlin")
     write_stubs(tmp_path / "stubs")

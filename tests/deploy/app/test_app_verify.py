@@ -152,6 +152,18 @@ def test_a_record_of_another_model_is_refused(release: Release, tmp_path: Path) 
     (out / "pulled.json").write_text('{"model": "none.tflite"}')
     with pytest.raises(LitesmithError, match=r"names the model 'none\.tflite', which the manifest has not"):
         verify_release(out)
+    (out / "pulled.json").unlink()
+    (out / "pulled.json").mkdir()
+    with pytest.raises(LitesmithError, match=r"pulled\.json: cannot be read"):
+        verify_release(out)
+
+
+def test_a_changed_manifest_of_a_pulled_model_is_noticed(release: Release, tmp_path: Path) -> None:
+    out = pulled(release[0], tmp_path / "pulled", release[1], "full_integer.tflite")
+    assert by_name(verify_release(out))["manifest.json"].detail == "as it was pulled"
+    text = (out / "manifest.json").read_text()
+    (out / "manifest.json").write_text(text.replace('"winner": 0', '"winner": 1'))
+    assert failed(out) == {"manifest.json": "is not the one that was pulled"}
 
 
 def test_verify_needs_no_tensorflow(release: Release) -> None:

@@ -508,17 +508,22 @@ def test_a_connection_that_breaks_off_is_tried_again(
     assert len(broken) == 2
 
 
-@pytest.mark.parametrize("path", ["x" * 300, "labels.txt/inner"])
-def test_a_path_that_no_disk_takes(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("x" * 300, "out: cannot be written"), ("labels.txt/inner", "'labels.txt' would be a file and a folder")],
+)
+def test_a_path_that_no_disk_takes(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
     """Of a server that answers to any: one line, and nothing is left."""
     rewritten(store, lambda manifest: with_extra(manifest, path))
     opened = open_store(str(store))
     whole = opened.chunks
     monkeypatch.setattr(opened, "chunks", lambda asked: iter([b"x"]) if asked.endswith(path) else whole(asked))
-    with pytest.raises(LitesmithError, match="out: cannot be written") as error:
+    with pytest.raises(LitesmithError, match=words) as error:
         pull(opened, None, HOST, tmp_path / "here/out", None, SilentReporter())
     assert error.value.exit_code == 1
-    assert os.listdir(tmp_path / "here") == []
+    assert list(tmp_path.glob("here/*")) == []
 
 
 def test_a_store_can_be_signed_later(store: Path, tmp_path: Path, keys: tuple[Path, Path]) -> None:

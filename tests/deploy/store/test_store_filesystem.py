@@ -21,6 +21,7 @@ from deploy.store.base import CHUNK_BYTES, Missing, Store, public_url
 from deploy.store.filesystem import open_store
 from deploy.store.index import read_index
 from deploy.store.remote import ATTEMPTS, RemoteStore
+from deploy.store.resolve import resolve
 from tests.deploy.store.pull_samples import served
 from tests.deploy.store.store_samples import listed, one_line_of, put, release
 
@@ -93,6 +94,8 @@ def test_a_folder_needs_no_fsspec_and_no_tensorflow() -> None:
         "a\0b",
         "nothing://bucket",
         "://",
+        "file://",
+        "file://folder/store",
         "http://",
         "http:///a",
         "http://host:99999/a",
@@ -251,6 +254,9 @@ def test_a_server_of_something_else_is_one_line(tmp_path: Path) -> None:
     with served(tmp_path) as url, pytest.raises(LitesmithError) as error:
         read_index(open_store(url))
     assert "release rebuild" in one_line_of(error)
+    with served(tmp_path) as url, pytest.raises(UsageError) as error:
+        resolve(open_store(url), None, None, "--release")
+    assert "it has no index.json either" in one_line_of(error)
 
 
 def test_odd_file_names_over_http(tmp_path: Path) -> None:
@@ -268,6 +274,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(LitesmithError) as error:
         put(store, release(tmp_path, 1))
     assert str(tmp_path / "file") in one_line_of(error)
+    nowhere = open_store("/proc/store")  # where nobody can make a folder, not even root
+    with pytest.raises(UsageError) as error:
+        put(nowhere, release(tmp_path, 1))
+    assert "cannot be locked" in one_line_of(error)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "releases").write_bytes(b"")
     with pytest.raises(LitesmithError) as error:
