@@ -27,7 +27,7 @@ SCHEMES = {
     INT4_WEIGHTS: "weights in int4, computes in float32",
     FULL_INTEGER: "int8 throughout, uint8 input and output",
     MIXED: "int8, but for the layers that need float32 to hold the accuracy; uint8 input and output",
-    PERSONALIZE: "int8 weights, computed with in float32; its last layer is float32 and can be trained further on the device",
+    PERSONALIZE: "weights in int8, computes in float32; its last layer can be trained further on the device",
 }
 _PASSES = {
     "structured": "Structured pruning: whole channels were removed until about {} of the network's cost was left",
