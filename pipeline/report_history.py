@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.values import Measurement
 from deploy.changes import ACCURACY, BETTER, LATENCY, MODEL, NOT_COMPARED, REGRESSION, SIZE, Change
@@ -167,7 +167,7 @@ def history_plots(report: RunReport, found: Sequence[PastRelease]) -> tuple[Line
     shown = tuple(found[-MAX_RELEASES:])
     recipes = list(dict.fromkeys(_recipe(model, found) for model in found[-1].models))[:MAX_LINES]
     plots = [
-        _plot("Test accuracy, %", shown, recipes, lambda model: 100 * model.test_accuracy),
+        replace(_plot("Test accuracy, %", shown, recipes, lambda model: 100 * model.test_accuracy), most=100.0),
         _plot("Size of the .tflite, kB", shown, recipes, lambda model: model.size_bytes / 1e3),
     ]
     for target in targets(report)[:MAX_LATENCY_PLOTS]:

@@ -43,10 +43,20 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class LinePlot:
-    """One figure of all recipes; `label` has the unit."""
+    """One figure of all recipes; `label` has the unit, and no value is above `most`."""
 
     label: str
     lines: tuple[Line, ...]
+    most: float = math.inf
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The ends of its axis: what is flat is not blown up, and no tick says more than `most`."""
+        values = [value for line in self.lines for value in line.values if value is not None]
+        values += [end for line in self.lines for interval in line.intervals if interval for end in interval]
+        middle, span = (min(values) + max(values)) / 2, max(values) - min(values)
+        half = 0.65 * max(span, _LEAST_SPAN * abs(middle))
+        return middle - half, min(middle + half, self.most + 0.05 * half)  # room for half a marker
 
 
 def lines_svg(plots: Sequence[LinePlot], releases: Sequence[str], name: str, alt: str, width: float) -> str:
@@ -87,11 +97,7 @@ def _draw(axes: Axes, plot: LinePlot, releases: Sequence[str], marks: Mapping[st
     shown = range(last, -1, -math.ceil((last + 1) / _MAX_TICKS))
     axes.set_xticks(shown, [releases[number] for number in shown])
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    values = [value for line in plot.lines for value in line.values if value is not None]
-    values += [end for line in plot.lines for interval in line.intervals if interval for end in interval]
-    middle, span = (min(values) + max(values)) / 2, max(values) - min(values)
-    half = 0.65 * max(span, _LEAST_SPAN * abs(middle))  # of the axis: what is flat is not blown up
-    axes.set_ylim(middle - half, middle + half)
+    axes.set_ylim(*plot.limits)
 
 
 def _draw_legend(figure: Figure, names: Sequence[str], columns: int) -> None:

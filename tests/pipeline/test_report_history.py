@@ -8,6 +8,7 @@ from pathlib import Path
 from core.workspace import atomic_write_json
 from deploy.changes import Change
 from pipeline import report_history, report_units
+from pipeline.report_lines import Line, LinePlot
 from pipeline.report_releases import PREVIOUS, read_previous
 from tests.pipeline.report_runs import CREATED, EDGES, MODELS, past, previous, released, run
 
@@ -80,3 +81,10 @@ def test_the_predecessor_has_the_same_winner_and_recipe() -> None:
     assert report_history.predecessor(run(), MODELS[4]) is None
     several = replace(MODELS[4], plan=replace(MODELS[4].plan, winner=1))
     assert report_history.predecessor(EVERYTHING, several) is None
+
+
+def test_the_axis_of_an_accuracy_ends_at_100() -> None:
+    line = Line("qat", (99.0, 99.9))
+    low, high = LinePlot("Test accuracy, %", (line,), most=100.0).limits
+    assert low < 99.0 and 100 < high < 100.2  # room for half a marker, and for no tick
+    assert LinePlot("Size, kB", (line,)).limits[1] > 100.5
