@@ -372,7 +372,10 @@ def test_publishers_at_once_lose_no_release_and_no_change(tmp_path: Path) -> Non
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     gate.touch()
     while any(process.poll() is None for process in processes):  # readers need no lock
-        listed(store)
+        shown = [entry.release_id for entry in read_index(store)]
+        assert set(shown) <= set(store.release_ids())  # more may have come between the two looks
+        for release_id in shown:
+            check_whole(store, release_id)
         if read_channel(store, "latest") is not None:
             pointed(store, "latest")
     assert [process.wait() for process in processes] == [0, 0]
