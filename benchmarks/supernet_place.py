@@ -81,7 +81,7 @@ FULL = Scale(
     darts=SupernetConfig(method="darts", train_images=10_000, epochs=10),
     # A candidate's weights are trained in one of seven steps, its place in the mixture in two: larger rates.
     proxyless=SupernetConfig(
-        method="proxyless", train_images=10_000, epochs=30, learning_rate=6e-3, architecture_learning_rate=0.02
+        method="proxyless", train_images=10_000, epochs=100, learning_rate=6e-3, architecture_learning_rate=0.02
     ),
     random=24,
     memory_steps=30,

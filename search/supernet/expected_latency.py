@@ -6,6 +6,7 @@ weighted by their probabilities, and that of the network is the sum over its pla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +37,13 @@ class ExpectedLatency:
         """The expectation in microseconds; probabilities [searched places, most candidates]."""
         return self.base_us + float(np.sum(probabilities * self.candidates_us))
 
+    def of_network(self, genotype: Sequence[int]) -> float:
+        """The latency in microseconds of one network."""
+        return self.of(np.eye(self.legal.shape[1])[list(genotype)])
+
     def of_likeliest(self, probabilities: NDArray[np.floating]) -> float:
         """The latency in microseconds of the network of the likeliest candidates."""
-        return self.of(np.eye(probabilities.shape[1])[np.argmax(probabilities, axis=1)])
+        return self.of_network(np.argmax(probabilities, axis=1).tolist())
 
     @property
     def mean_us(self) -> float:

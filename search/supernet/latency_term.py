@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from core.keras_env import tf
 
@@ -62,6 +63,17 @@ class LatencyTerm:
         level = float(self._level) * math.exp(INTEGRAL * excess / steps)
         self._level.assign(np.clip(level, *WEIGHT_RANGE))
         self.weight.assign(np.clip(level * math.exp(PROPORTIONAL * excess), *WEIGHT_RANGE))
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the weight is adjusted to reach a latency."""
+        return self._target_us is not None
+
+    def meets(self, genotype: Sequence[int]) -> bool:
+        """Whether a network is no slower than the target, if there is one."""
+        if self._target_us is None or self.expected is None:
+            return True
+        return self.expected.of_network(genotype) <= self._target_us
 
     def variables(self) -> dict[str, tf.Variable]:
         """The state, by name."""

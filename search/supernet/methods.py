@@ -136,7 +136,7 @@ def darts(request: Request) -> Trained:
 
 
 def proxyless(request: Request) -> Trained:
-    """ProxylessNAS: likewise, with one path in memory."""
+    """ProxylessNAS: likewise, with one path in memory; with a target the best of those that meet it."""
     from search.supernet.proxyless import train_proxyless
 
     return _mixed(request, train_proxyless)
@@ -149,12 +149,12 @@ def _mixed(request: Request, search: Callable[..., Any]) -> Trained:
     found = search(network, request.data, request.config, table=request.latency, **_options(request))
     facts = {
         "validation accuracy of the mixture": f"{100 * found.mixture_accuracy:.2f} %",
-        "of the likeliest network with the same weights": f"{100 * found.accuracy:.2f} %",
+        "of the network found, with the same weights": f"{100 * found.accuracy:.2f} %",
         "gap of the discretization": f"{100 * found.gap:.2f} points",
     }
     if found.expected_latency_us is not None:
         facts["expected latency"] = f"{found.expected_latency_us:.1f} us"
-        facts["latency of the likeliest network"] = f"{found.latency_us:.1f} us"
+        facts["latency of the network found"] = f"{found.latency_us:.1f} us"
     return Trained(network, (found.genotype,), is_found=True, facts=facts)
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 from core.keras_env import tf
 
+import numpy as np
+
 from core.progress import Reporter
 from core.tracking import Tracker
 from search.dataset import ImageData
 from search.latency.table import LatencyTable
+from search.space import Genotype
 from search.supernet.latency_term import LatencyTerm
 from search.supernet.mixed import NEVER, MixedNetwork
 from search.supernet.relax import Found, Steps, gradients, run_search, smoothed_loss
@@ -19,7 +22,8 @@ from search.supernet.settings import SupernetConfig
 # Of the architecture's Adam. Each step moves the two candidates that were drawn; a first moment would hold gradients
 # of other pairs and of other inputs of the place.
 BETA_1 = 0.0
-PATH_STREAM, PAIR_STREAM, ACTIVE_STREAM = 11, 12, 13
+PATH_STREAM, PAIR_STREAM, ACTIVE_STREAM, CHOICE_STREAM = 11, 12, 13, 14
+JUDGED, DRAWS = 32, 10_000  # networks within a target: how many are judged, out of how many that are drawn
 
 
 def train_proxyless(
@@ -36,6 +40,8 @@ def train_proxyless(
     """Searches with one path in memory for the weights, and two candidates at each place for the architecture.
 
     With `config.target_latency_us` the weight of the expected latency is adjusted until the likeliest network meets it.
+    Where the probabilities are not sharp that network may be well below it, or just above: networks that they draw, as
+    in FBNet (Wu et al. 2019, arXiv:1812.03443), are judged beside it, and the best of those within the target is taken.
 
     Args:
       checkpoint: a file to write after each epoch; if it exists the search goes on from it.
@@ -74,6 +80,18 @@ class ProxylessSteps(Steps):
         of_two = tf.gather(logits, drawn, batch_dims=1)
         active = tf.random.stateless_categorical(of_two, 1, active_seed, tf.int32)
         return tf.gather(drawn, tf.concat([active, 1 - active], 1), batch_dims=1)
+
+    def choices(self, seed: int) -> tuple[Genotype, ...]:
+        """The likeliest network; with a target, of that and drawn ones those that meet it (the likeliest if none)."""
+        likeliest = self._network.discretized()
+        if not self.latency.has_target:
+            return (likeliest,)
+        random = np.random.default_rng((seed, CHOICE_STREAM))
+        sums = np.cumsum(self._network.probabilities().numpy().astype(np.float64), axis=1)
+        points = random.random((DRAWS, len(sums))) * sums[:, -1]
+        drawn = (sums[None] <= points[:, :, None]).sum(axis=2).tolist()
+        found = [choice for choice in dict.fromkeys((likeliest, *map(tuple, drawn))) if self.latency.meets(choice)]
+        return tuple(found[:JUDGED]) or (likeliest,)
 
     def _weights_step(self, batch: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         self.traces += 1

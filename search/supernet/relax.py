@@ -62,7 +62,7 @@ class Found:
     """What a differentiable search has found.
 
     Attributes:
-      genotype: the likeliest candidate of each place.
+      genotype: the likeliest candidate of each place; where others were judged too (Steps.choices), the most accurate.
       arch_text: its network (search.grammar).
       probabilities: of the candidates of each place.
       mixture_accuracy: validation accuracy (0..1) of the mixture of all candidates, batch norm recalibrated.
@@ -110,6 +110,10 @@ class Steps(abc.ABC):
         """The states of both optimizers and of the latency's weight: with the network's own all of a checkpoint."""
         return {**self._optimizer.variables(), **self._architecture.variables(), **self.latency.variables()}
 
+    def choices(self, seed: int) -> tuple[Genotype, ...]:
+        """The networks of which the search gives the one that is the most accurate with the trained weights."""
+        return (self._network.discretized(),)
+
     @abc.abstractmethod
     def _weights_step(self, batch: Any, rate: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Graph: trains the weights."""
@@ -156,7 +160,7 @@ def run_search(
             curves = {**dataclasses.asdict(history[-1]), "learning_rate": rate, "seconds": time.perf_counter() - began}
             tracker.scalars(len(history), {f"train/{k}": value for k, value in curves.items() if value is not None})
             _save(steps, network, checkpoint, history)
-    return _judged(steps, network, data, config, history)
+    return _judged(steps, network, data, config, history, seed)
 
 
 def smoothed_loss(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
@@ -264,14 +268,21 @@ def _restore(steps: Steps, network: MixedNetwork, path: Path) -> tuple[Epoch, ..
 
 
 def _judged(
-    steps: Steps, network: MixedNetwork, data: ImageData, config: SupernetConfig, history: tuple[Epoch, ...]
+    steps: Steps,
+    network: MixedNetwork,
+    data: ImageData,
+    config: SupernetConfig,
+    history: tuple[Epoch, ...],
+    seed: int,
 ) -> Found:
     images, val = data.train.first(config.recalibration_images), data.val.first(config.val_images)
-    genotype = network.discretized()
     network.recalibrate_mixture(images)
     mixture_accuracy = accuracy_of(network.mixture_logits(val), val)
-    network.recalibrate_path(genotype, images)
-    accuracy = accuracy_of(network.path_logits(genotype, val), val)
+    accuracies = {}
+    for choice in steps.choices(seed):
+        network.recalibrate_path(choice, images)
+        accuracies[choice] = accuracy_of(network.path_logits(choice, val), val)
+    genotype = max(accuracies, key=lambda choice: accuracies[choice])
     probabilities = network.probabilities().numpy()
     expected = steps.latency.expected
     return Found(
@@ -279,9 +290,9 @@ def _judged(
         to_text(network.space.decode(genotype)),
         tuple(tuple(row[legal].tolist()) for row, legal in zip(probabilities, network.legal, strict=True)),
         mixture_accuracy,
-        accuracy,
+        accuracies[genotype],
         None if expected is None else expected.of(probabilities),
-        None if expected is None else expected.of_likeliest(probabilities),
+        None if expected is None else expected.of_network(genotype),
         float(steps.latency.weight),
         history,
     )

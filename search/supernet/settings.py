@@ -44,7 +44,7 @@ class SupernetConfig:
       architecture_learning_rate: of the operators' weights in the mixture ("darts", "proxyless").
       latency_weight: of the expected latency in the loss, as a multiple of the target or of the mean network's latency
         ("darts", "proxyless"); 0: accuracy alone.
-      target_latency_us: of the likeliest network, which the weight is adjusted to reach ("proxyless"); None: it stays.
+      target_latency_us: which the weight is adjusted to reach, and the network found meets ("proxyless"); or None.
       warmup_share: share of the epochs, at the start, in which only the weights are trained ("darts", "proxyless").
     """
 
