@@ -16,7 +16,7 @@ from typing import Any
 
 from core.errors import LitesmithError, UsageError, bad_value, one_line
 from core.spec_io import from_plain, to_plain
-from core.values import TensorSpec
+from core.values import Measurement, TensorSpec
 
 MANIFEST = "manifest.json"
 PULLED = "pulled.json"  # the note that `pull` leaves beside it
@@ -24,6 +24,8 @@ FORMAT = 1
 MAX_DIGITS = 18  # of a whole number; more is nobody's size or count
 SHA256 = re.compile("[0-9a-f]{64}")
 RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+# What a measurement was made on, as the runners of phones, boards and this computer say it.
+_DEVICES = ("device", "board", "host_cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,27 @@ class Manifest:
         """The models and every other file."""
         models = (ReleaseFile(model.file, model.sha256, model.size_bytes) for model in self.artifacts)
         return (*models, *self.files)
+
+
+def latency_of(measurement: Measurement) -> ReleaseLatency:
+    """What a release tells of a measurement."""
+    latency, target, conditions = measurement.latency, measurement.target, measurement.conditions
+    return ReleaseLatency(
+        target=target.name,
+        median_us=latency.median_us,
+        p95_us=latency.p95_us,
+        runs=latency.runs,
+        threads=target.num_threads,
+        tool=measurement.tool,
+        low_us=latency.low_us,
+        high_us=latency.high_us,
+        processes=latency.processes,
+        device=next((conditions[name] for name in _DEVICES if conditions.get(name)), ""),
+        abi=target.abi,
+        delegate=target.delegate,
+        peak_memory_bytes=measurement.peak_memory_bytes,
+        verdict=measurement.verdict,
+    )
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

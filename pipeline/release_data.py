@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.spec_io import content_id, to_plain
-from core.values import Measurement
-from deploy.manifest import Manifest, ReleaseLatency, ReleaseModel, TestSet
+from deploy.manifest import Manifest, ReleaseModel, TestSet, latency_of
 from deploy.predictions import Predictions, image_hashes, images_sha256
 from deploy.release import LABELS
 from pipeline.config import Config
@@ -19,9 +18,6 @@ from pipeline.plan_artifacts import ArtifactPlan
 from pipeline.release_config import PUBLICATION
 from pipeline.report_data import ArtifactReport, RunReport, file_name
 from search.dataset import ImageSet
-
-# What a measurement was made on, as the runners of phones, boards and this computer say it.
-_DEVICES = ("device", "board", "host_cpu")
 
 
 def release_manifest(
@@ -97,28 +93,8 @@ def _model(report: RunReport, artifact: ArtifactReport) -> ReleaseModel:
         test_accuracy=found["tflite_accuracy"],
         sparsity=found["sparsity"],
         clusters=found["clusters"],
-        latency=tuple(_latency(measurement) for measurement in artifact.measurements),
+        latency=tuple(latency_of(measurement) for measurement in artifact.measurements),
         tool_versions=made.tool_versions or {},
         winner=artifact.plan.winner,
         val_accuracy=artifact.val_accuracy,
-    )
-
-
-def _latency(measurement: Measurement) -> ReleaseLatency:
-    latency, target, conditions = measurement.latency, measurement.target, measurement.conditions
-    return ReleaseLatency(
-        target=target.name,
-        median_us=latency.median_us,
-        p95_us=latency.p95_us,
-        runs=latency.runs,
-        threads=target.num_threads,
-        tool=measurement.tool,
-        low_us=latency.low_us,
-        high_us=latency.high_us,
-        processes=latency.processes,
-        device=next((conditions[name] for name in _DEVICES if conditions.get(name)), ""),
-        abi=target.abi,
-        delegate=target.delegate,
-        peak_memory_bytes=measurement.peak_memory_bytes,
-        verdict=measurement.verdict,
     )

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from core.values import Measurement
 from deploy.changes import ACCURACY, BETTER, LATENCY, MODEL, NOT_COMPARED, REGRESSION, SIZE, Change
-from deploy.manifest import ReleaseLatency, ReleaseModel
+from deploy.manifest import ReleaseLatency, ReleaseModel, latency_of
+from deploy.store.index_file import IndexModel
 from pipeline import report_units
 from pipeline.report_data import ArtifactReport, RunReport
 from pipeline.report_lines import Line, LinePlot
-from pipeline.report_releases import PastModel, PastRelease
+from pipeline.report_releases import PastRelease
 from pipeline.report_view import label, targets
 
 MAX_RELEASES = 30  # in the plots; the table has all
@@ -124,34 +124,19 @@ def releases(report: RunReport, created: str) -> tuple[PastRelease, ...]:
     if report.previous is None:
         return ()
     own = tuple(
-        PastModel(
+        IndexModel(
             file=artifact.file,
             recipe=artifact.plan.recipe,
             scheme=artifact.plan.scheme,
             size_bytes=artifact.artifact.size_bytes,
             zipped_bytes=artifact.zipped_bytes,
             test_accuracy=float(artifact.validation["tflite_accuracy"]),
-            latency=tuple(_latency(measurement) for measurement in artifact.measurements),
+            latency=tuple(latency_of(measurement) for measurement in artifact.measurements),
             winner=artifact.plan.winner,
         )
         for artifact in report.released
     )
     return (*report.previous.history, PastRelease(THIS_RUN, created, own))
-
-
-def _latency(measurement: Measurement) -> ReleaseLatency:
-    latency, target = measurement.latency, measurement.target
-    return ReleaseLatency(
-        target=target.name,
-        median_us=latency.median_us,
-        p95_us=latency.p95_us,
-        runs=latency.runs,
-        threads=target.num_threads,
-        tool=measurement.tool,
-        low_us=latency.low_us,
-        high_us=latency.high_us,
-        verdict=measurement.verdict,
-    )
 
 
 def short_names(found: Sequence[PastRelease]) -> tuple[str, ...]:
@@ -176,7 +161,7 @@ def history_plots(report: RunReport, found: Sequence[PastRelease]) -> tuple[Line
 
 
 def _plot(
-    label: str, found: Sequence[PastRelease], recipes: Sequence[str], value: Callable[[PastModel], float | None]
+    label: str, found: Sequence[PastRelease], recipes: Sequence[str], value: Callable[[IndexModel], float | None]
 ) -> LinePlot:
     lines = []
     for recipe in recipes:
@@ -187,7 +172,7 @@ def _plot(
 
 
 def _latency_plot(target: str, found: Sequence[PastRelease], recipes: Sequence[str]) -> LinePlot:
-    def median(model: PastModel) -> float | None:
+    def median(model: IndexModel) -> float | None:
         latency = latency_on(model, target)
         return None if latency is None else latency.median_us
 
@@ -202,16 +187,16 @@ def _with_intervals(line: Line, target: str, found: Sequence[PastRelease]) -> Li
     return Line(line.name, line.values, ends)
 
 
-def latency_on(model: PastModel | ReleaseModel, target: str) -> ReleaseLatency | None:
+def latency_on(model: IndexModel | ReleaseModel, target: str) -> ReleaseLatency | None:
     """The model's latency on a target, if it has a figure there."""
     return next((latency for latency in model.latency if latency.target == target), None)
 
 
-def _model(release: PastRelease, recipe: str, found: Sequence[PastRelease]) -> PastModel | None:
+def _model(release: PastRelease, recipe: str, found: Sequence[PastRelease]) -> IndexModel | None:
     return next((model for model in release.models if _recipe(model, found) == recipe), None)
 
 
-def _recipe(model: PastModel, found: Sequence[PastRelease]) -> str:
+def _recipe(model: IndexModel, found: Sequence[PastRelease]) -> str:
     """The recipe; with the winner's number where any release has several."""
     several = any(other.winner for release in found for other in release.models)
     return f"w{model.winner} {model.recipe}" if several else model.recipe

@@ -8,23 +8,10 @@ from pathlib import Path
 from core.spec_io import from_plain
 from core.workspace import read_json
 from deploy.changes import Change
-from deploy.manifest import Manifest, ReleaseLatency
+from deploy.manifest import Manifest
+from deploy.store.index_file import IndexModel
 
 PREVIOUS = "previous.json"
-
-
-@dataclass(frozen=True, slots=True)
-class PastModel:
-    """A model of an earlier release; `test_accuracy` is a fraction of 1, `winner` counts the search's from 0."""
-
-    file: str
-    recipe: str
-    scheme: str
-    size_bytes: int
-    zipped_bytes: int
-    test_accuracy: float
-    latency: tuple[ReleaseLatency, ...] = ()
-    winner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +20,7 @@ class PastRelease:
 
     release_id: str
     created: str
-    models: tuple[PastModel, ...]
+    models: tuple[IndexModel, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from core.errors import LitesmithError, UsageError, one_line
 from core.spec_io import from_plain, to_plain
-from deploy.manifest import RELEASE_ID, Manifest, ReleaseLatency, check_printable
+from deploy.manifest import RELEASE_ID, Manifest, ReleaseLatency, ReleaseModel, check_printable
 
 FORMAT = 1
 
@@ -68,21 +68,14 @@ class Index:
     format: int = FORMAT
 
 
+def index_model(model: ReleaseModel) -> IndexModel:
+    """The figures of a model that an index tells, and a history of releases."""
+    return IndexModel(**{entry.name: getattr(model, entry.name) for entry in fields(IndexModel)})
+
+
 def entry_of(manifest: Manifest, sha256: str) -> IndexEntry:
     """What the index says of a release, but for its channels."""
-    models = tuple(
-        IndexModel(
-            file=model.file,
-            recipe=model.recipe,
-            scheme=model.scheme,
-            size_bytes=model.size_bytes,
-            zipped_bytes=model.zipped_bytes,
-            test_accuracy=model.test_accuracy,
-            latency=model.latency,
-            winner=model.winner,
-        )
-        for model in manifest.artifacts
-    )
+    models = tuple(index_model(model) for model in manifest.artifacts)
     return IndexEntry(manifest.release_id, manifest.release, manifest.created, manifest.key, sha256, models)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
-
 from core.workspace import atomic_write_json
 from deploy.changes import regressions
 from deploy.gates import compare_releases
-from deploy.manifest import Manifest, ReleaseModel
+from deploy.manifest import Manifest
 from deploy.store.filesystem import Store, open_store
-from deploy.store.index import IndexModel, read_index, read_release
+from deploy.store.index import read_index, read_release
+from deploy.store.index_file import index_model
 from pipeline.previous import Seen, read_predictions
 from pipeline.release_data import release_manifest, release_predictions
 from pipeline.report_data import gather
-from pipeline.report_releases import PREVIOUS, PastModel, PastRelease, PreviousRelease
+from pipeline.report_releases import PREVIOUS, PastRelease, PreviousRelease
 from pipeline.report_units import now
 from pipeline.runner import Outcome, StageContext
 
@@ -43,11 +41,5 @@ def _history(store: Store, seen: Seen, before: Manifest) -> tuple[PastRelease, .
     """The figures of the releases before this one, the oldest first; `before` is the last."""
     known = {entry.release_id: entry for entry in read_index(store)}
     earlier = (known[name] for name in seen.history[:-1] if name in known)
-    past = [_past(entry.release_id, entry.created, entry.models) for entry in earlier]
-    return (*past, _past(seen.release_id, before.created, before.artifacts))
-
-
-def _past(release_id: str, created: str, models: Iterable[IndexModel | ReleaseModel]) -> PastRelease:
-    names = [entry.name for entry in dataclasses.fields(PastModel)]
-    figures = tuple(PastModel(**{name: getattr(model, name) for name in names}) for model in models)
-    return PastRelease(release_id, created, figures)
+    past = [PastRelease(entry.release_id, entry.created, entry.models) for entry in earlier]
+    return (*past, PastRelease(seen.release_id, before.created, tuple(map(index_model, before.artifacts))))

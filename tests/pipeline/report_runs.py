@@ -12,6 +12,7 @@ from core.spec_io import to_plain
 from core.values import Artifact, LatencyStats, Measurement, OpTime, Target, TensorSpec
 from deploy.gates import Limits, compare_releases
 from deploy.manifest import Manifest, ReleaseLatency, ReleaseModel, TestSet
+from deploy.store.index_file import index_model
 from pipeline import report_figures, report_pareto
 from pipeline.config import Config
 from pipeline.plan_artifacts import ArtifactPlan
@@ -19,7 +20,7 @@ from pipeline.report import render
 from pipeline.report_data import ArtifactReport, Failure, Mistake, RunReport
 from pipeline.report_lines import lines_svg
 from pipeline.report_plots import pareto_svg
-from pipeline.report_releases import PastModel, PastRelease, PreviousRelease
+from pipeline.report_releases import PastRelease, PreviousRelease
 from pipeline.report_waterfall import waterfall_svg
 from search.trials import FAILED, OK, Trial
 
@@ -243,11 +244,7 @@ def manifest(models: tuple[ReleaseModel, ...], created: str) -> Manifest:
 
 def past(day: int, *models: ReleaseModel) -> PastRelease:
     created = f"2026-11-{day:02}T10:00:00+00:00"
-    figures = tuple(
-        PastModel(m.file, m.recipe, m.scheme, m.size_bytes, m.zipped_bytes, m.test_accuracy, m.latency, m.winner)
-        for m in models
-    )
-    return PastRelease(manifest(models, created).release_id, created, figures)
+    return PastRelease(manifest(models, created).release_id, created, tuple(map(index_model, models)))
 
 
 def previous(releases: int = 2, **changes: Any) -> PreviousRelease:
