@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + 2  # as a shell tells of SIGINT
 
 
 class LitesmithError(Exception):
@@ -27,6 +29,18 @@ class CandidateError(LitesmithError):
 
 class InvariantError(LitesmithError):
     """A compression pass broke what an earlier one had established; names the layer and the pass."""
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Runs a command: its exit code, or that of the error, which is told in one line on stderr."""
+    try:
+        return command()
+    except LitesmithError as error:
+        print(f"litesmith: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("litesmith: interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def bad_value(where: str, value: object, legal: str) -> UsageError:

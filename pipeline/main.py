@@ -18,7 +18,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections.config_flags import config_flags
 
-from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, LitesmithError, UsageError, bad_value, one_line, one_of
+from core.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError, bad_value, one_line, one_of, run_command
 from core.progress import Reporter
 from core.registry import load
 from core.spec_io import to_plain
@@ -94,14 +94,7 @@ def _with_default_config(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; every error ends in one line on stderr and its exit code."""
-    try:
-        return _dispatch(argv)
-    except LitesmithError as error:
-        print(f"litesmith: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("litesmith: interrupted; the same command goes on from here", file=sys.stderr)
-        return 128 + 2
+    return run_command(lambda: _dispatch(argv))
 
 
 def _dispatch(argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
-from core.errors import EXIT_DONE, EXIT_USAGE, LitesmithError, UsageError, bad_value
+from core.errors import EXIT_DONE, EXIT_USAGE, UsageError, bad_value, run_command
 
 # Of pipeline.schedule_flow.litesmith_run.
 PARAMETERS = ("config", "workdir", "store", "channel", "overrides", "retries", "retry_delay_s", "limit")
@@ -91,14 +91,7 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(HELP)
         return EXIT_DONE if argv else EXIT_USAGE
-    try:
-        return _scheduled(parse(argv))
-    except LitesmithError as error:
-        print(f"litesmith: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("litesmith: interrupted; the same command goes on from here", file=sys.stderr)
-        return 128 + 2
+    return run_command(lambda: _scheduled(parse(argv)))
 
 
 def _scheduled(settings: argparse.Namespace) -> int:
