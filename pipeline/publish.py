@@ -6,10 +6,9 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 
 from core.errors import EXIT_DONE, EXIT_FAILED, LitesmithError, UsageError, bad_value
 from core.progress import Reporter
@@ -35,23 +34,6 @@ HOW_TO_ALLOW = "--allow_regression (of a run: --config.release.allow_regression=
 
 class _Moved(LitesmithError):
     """The channel is not as it was when the gates looked."""
-
-
-class _Watched:
-    """A store whose lock is had only if `check`, which is called once it is held, raises nothing."""
-
-    def __init__(self, store: Store, check: Callable[[], None]) -> None:
-        self._store, self._check = store, check
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    @contextlib.contextmanager
-    def locked(self, reporter: Reporter) -> Iterator[None]:
-        """As the store's own."""
-        with self._store.locked(reporter):
-            self._check()
-            yield
 
 
 def publish_run(
@@ -107,7 +89,7 @@ def _published(
 
         with _report_for_store(workdir / "report") as report:
             try:
-                return publish(folder, report, cast(Store, _Watched(store, check)), channel, key, reporter)
+                return publish(folder, report, store, channel, key, reporter, check)
             except _Moved as error:
                 moved = error
                 reporter.line(f"channel {channel} has changed meanwhile; comparing with what it has now")

@@ -6,7 +6,7 @@ A publisher may be killed at any moment; the store is whole all the same, and pu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,13 +72,21 @@ class _Package:
 
 
 def publish(
-    folder: Path, report: Path | None, store: Store, channel: str, sign_key: Path | None, reporter: Reporter
+    folder: Path,
+    report: Path | None,
+    store: Store,
+    channel: str,
+    sign_key: Path | None,
+    reporter: Reporter,
+    check: Callable[[], None] | None = None,
 ) -> Published:
     """Puts the release in `folder`, with the files of the folder `report`, into the store and points `channel` to it.
 
     If the store has a whole release of the same name and key, nothing new is put there. The channel is then moved
     only if it is behind: if it is absent, or points to an older release and has never pointed to this one. So an
     interrupted publish is completed, and a repeated one never undoes a later release or somebody's rollback.
+
+    `check` is called once the store's lock is held, before anything is written; what it raises ends the publish.
 
     Raises UsageError for bad input, LitesmithError if the release in `folder` is not whole, if the store has other
     files under its ID or the release is not signed with `sign_key`, or if the store cannot be read or written.
@@ -87,6 +95,8 @@ def publish(
     package = _package(folder, report)
     package.check()
     with store.locked(reporter):
+        if check is not None:
+            check()
         if store.is_local:  # only there does the lock say that nobody writes them
             clean_temporaries(store)
         there = _release_there(store, package.manifest, reporter)
