@@ -33,7 +33,7 @@ from search.settings import SUPERNET, SearchConfig
 # Raise a version when the stage's code changes what it computes: results made by older code are then not reused.
 VERSIONS = {
     "data": 1,
-    "supernet": 2,
+    "supernet": 3,
     "search": 3,
     "extract": 1,
     "images": 1,

@@ -46,6 +46,11 @@ class ExpectedLatency:
         return self.of_network(np.argmax(probabilities, axis=1).tolist())
 
     @property
+    def fastest(self) -> tuple[int, ...]:
+        """The genotype of the fastest network."""
+        return tuple(np.argmin(np.where(self.legal, self.candidates_us, np.inf), axis=1).tolist())
+
+    @property
     def mean_us(self) -> float:
         """The mean over all genotypes."""
         return self.of(self.legal / self.legal.sum(axis=1, keepdims=True))

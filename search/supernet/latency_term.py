@@ -34,7 +34,8 @@ class LatencyTerm:
     """
 
     def __init__(self, network: MixedNetwork, config: SupernetConfig, table: LatencyTable | None) -> None:
-        """Raises UsageError if a setting needs a table and there is none, or it lacks blocks of the space."""
+        """Raises UsageError if a setting needs a table and there is none, for a table that lacks blocks of the space,
+        and for a target that no network meets."""
         target_us = config.target_latency_us
         if table is None and (config.latency_weight or target_us):
             where, value = "latency_weight", config.latency_weight
@@ -44,6 +45,9 @@ class LatencyTerm:
         self.expected = None if table is None else expected_latency(network.space, table)
         self._target_us = target_us
         known = self.expected
+        if target_us and known and not self.meets(known.fastest):
+            legal = f"at least {known.of_network(known.fastest):.1f}, the latency of the fastest network"
+            raise bad_value("config.supernet.target_latency_us", target_us, legal)
         reference_us = target_us or (known.mean_us if known else 1.0)
         self._base = tf.constant((known.base_us if known else 0.0) / reference_us, tf.float32)
         shares = known.candidates_us / reference_us if known else np.zeros(network.legal.shape)
@@ -68,6 +72,12 @@ class LatencyTerm:
     def has_target(self) -> bool:
         """Whether the weight is adjusted to reach a latency."""
         return self._target_us is not None
+
+    @property
+    def fastest(self) -> tuple[int, ...]:
+        """The fastest network. Needs a table."""
+        assert self.expected is not None
+        return self.expected.fastest
 
     def meets(self, genotype: Sequence[int]) -> bool:
         """Whether a network is no slower than the target, if there is one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,16 @@ import numpy as np
 import pytest
 
 from core.errors import CandidateError, UsageError
-from search.supernet import relax
+from core.progress import Reporter
 from search.supernet.darts import DartsSteps, train_darts
-from search.supernet.latency_term import LatencyTerm
+from search.supernet.latency_term import FIRST_WEIGHT, LatencyTerm
 from search.supernet.mixed import MixedNetwork
 from search.supernet.proxyless import ProxylessSteps, train_proxyless
 from search.supernet.relax import Found
 from search.supernet.settings import SupernetConfig
+from search.supernet.shared import accuracy_of
+from tests.search.supernet.elastic_training import Interrupting
+from tests.search.supernet.mixed_spaces import VARIED
 from tests.search.supernet.planted import planted_data, planted_space, planted_table
 
 ROOT = Path(__file__).parents[3]
@@ -33,14 +35,29 @@ CONFIGS = {
     "second order": SupernetConfig(method="darts", epochs=12, learning_rate=0.02, second_order=True, **SHARED),
     "proxyless": SupernetConfig(method="proxyless", epochs=40, learning_rate=0.03, **SHARED),
 }
+EPOCH_STEPS = 1024 // 2 // 64  # half of the images are the weights'
 TRAIN = {"darts": train_darts, "proxyless": train_proxyless}
 STEPS = {"darts": DartsSteps, "proxyless": ProxylessSteps}
 
 
-def searched(config: SupernetConfig, planted: tuple[int, ...], checkpoint: Path, table: bool = False) -> Found:
-    network = MixedNetwork(SPACE, seed=0)
+def searched(
+    config: SupernetConfig,
+    planted: tuple[int, ...],
+    checkpoint: Path,
+    table: bool = False,
+    network: MixedNetwork | None = None,
+    reporter: Reporter | None = None,
+) -> Found:
     given = planted_table(SPACE) if table else None
-    return TRAIN[config.method](network, planted_data(planted), config, seed=0, checkpoint=checkpoint, table=given)
+    return TRAIN[config.method](
+        network or MixedNetwork(SPACE, seed=0),
+        planted_data(planted),
+        config,
+        seed=0,
+        checkpoint=checkpoint,
+        reporter=reporter,
+        table=given,
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -55,11 +72,14 @@ def test_other_planted_operators_are_found(name, tmp_path):
 
 
 def assert_found(name: str, planted: tuple[int, ...], folder: Path) -> None:
-    found = searched(CONFIGS[name], planted, folder / "search.npz")
+    network, val = MixedNetwork(SPACE, seed=0), planted_data(planted).val
+    found = searched(CONFIGS[name], planted, folder / "search.npz", network=network)
     assert found.genotype == planted
-    # Its network knows every image, though it shared its weights; the mixture need not yet be sharp.
+    # Without noise its operators bring the class to light: one wrong operator leaves a place to chance. A twentieth is
+    # for weights that were shared; the mixture need not yet be sharp.
     assert found.accuracy > 0.95
-    assert found.gap == pytest.approx(found.mixture_accuracy - found.accuracy)
+    network.recalibrate_mixture(planted_data(planted).train.first(CONFIGS[name].recalibration_images))
+    assert found.gap == accuracy_of(network.mixture_logits(val), val) - found.accuracy
     assert found.history[-1].certainty > found.history[0].certainty
     assert (found.latency_us, found.expected_latency_us) == (None, None)
 
@@ -93,23 +113,50 @@ def test_a_target_latency_is_met(target_us, tmp_path):
     found = searched(config, (1, 0, 2), tmp_path / "search.npz", table=True)
     # The latencies of networks are 10 us apart: the last step may have gone to the one below.
     assert target_us - 10 <= found.latency_us <= target_us
-    assert found.latency_weight > 0.1  # it had to rise
+    assert found.latency_weight > FIRST_WEIGHT  # it had to rise
+
+
+def steps_for(network: MixedNetwork, target_us: float) -> ProxylessSteps:
+    config = dataclasses.replace(CONFIGS["proxyless"], target_latency_us=target_us)
+    return ProxylessSteps(network, config, LatencyTerm(network, config, planted_table(network.space)))
 
 
 def test_networks_within_the_target_are_judged():
     """Whether or not the likeliest is one of them; the same for the same seed."""
-    network, table = MixedNetwork(SPACE, seed=0), planted_table(SPACE)
-    for target_us, likeliest_meets in ((75.5, True), (55.5, False), (1.0, False)):
-        config = dataclasses.replace(CONFIGS["proxyless"], target_latency_us=target_us)
-        steps = ProxylessSteps(network, config, LatencyTerm(network, config, table))
-        network.alpha.assign(2.0 * np.eye(3)[[1, 0, 2]])  # which takes 75 us
+    network = MixedNetwork(SPACE, seed=0)
+    network.alpha.assign(2.0 * np.eye(3)[[1, 0, 2]])  # which takes 75 us
+    for target_us, likeliest_meets in ((75.5, True), (55.5, False)):
+        steps = steps_for(network, target_us)
         choices = steps.choices(seed=3)
-        assert choices == steps.choices(seed=3) and len(set(choices)) == len(choices)
-        assert ((1, 0, 2) in choices) == (likeliest_meets or target_us == 1.0)  # no network takes 1 us
-        assert [steps.latency.meets(choice) for choice in choices] == [target_us > 1.0] * len(choices)
-        assert len(choices) == 1 if target_us == 1.0 else len(choices) > 3
-    plain = ProxylessSteps(network, CONFIGS["proxyless"], LatencyTerm(network, CONFIGS["proxyless"], table))
+        assert choices == steps.choices(seed=3) and len(set(choices)) == len(choices) > 1
+        assert ((1, 0, 2) in choices) == likeliest_meets
+        assert all(steps.latency.meets(choice) for choice in choices)
+    plain = ProxylessSteps(network, CONFIGS["proxyless"], LatencyTerm(network, CONFIGS["proxyless"], None))
     assert plain.choices(seed=3) == ((1, 0, 2),)
+
+
+def test_where_nothing_that_is_drawn_meets_the_target_the_fastest_does():
+    network = MixedNetwork(SPACE, seed=0)
+    network.alpha.assign(50.0 * np.eye(3)[[1, 0, 2]])  # nothing else is ever drawn
+    assert steps_for(network, 35.0).choices(seed=3) == ((1, 1, 1),)
+
+
+def test_what_is_judged_is_what_is_extracted():
+    """A network with fewer blocks has several genotypes, with other weights; it leaves with those of the likeliest."""
+    network = MixedNetwork(VARIED, seed=0)
+    network.alpha.assign(np.random.default_rng(1).normal(size=network.alpha.shape))
+    choices = steps_for(network, 1e6).choices(seed=3)
+    named = network.space
+    assert [network.genotype_of(named.decode(choice)) for choice in choices] == list(choices)
+    assert len({named.identity(choice) for choice in choices}) == len(choices) > 1
+
+
+def test_a_target_below_the_fastest_network_is_refused():
+    legal = r"at least 35\.0, the latency of the fastest network"
+    with pytest.raises(
+        UsageError, match=rf"^config\.supernet\.target_latency_us: 34\.0 is not legal; expected {legal}$"
+    ):
+        steps_for(MixedNetwork(SPACE, seed=0), 34.0)
 
 
 def test_a_latency_needs_a_table(tmp_path):
@@ -141,9 +188,9 @@ def test_each_step_is_traced_once(name):
 
 def test_a_step_of_a_path_changes_its_own_weights_alone():
     """Weights and moments of the other candidates stay, though earlier steps gave them momentum."""
-    network = MixedNetwork(SPACE, seed=0)
+    network = MixedNetwork(VARIED, seed=0)
     steps = steps_of("proxyless", network)
-    rate, others = tf.constant(0.1), 0
+    rate, rested = tf.constant(0.01), 0
     for number in range(12):
         key = tf.constant([0, number], tf.int64)
         chosen = [0, *steps.path(key).numpy().tolist(), 0]  # stem, places, head
@@ -151,10 +198,15 @@ def test_a_step_of_a_path_changes_its_own_weights_alone():
         steps.weights_step(batch(number), rate, key)
         for name, after in values(network, steps).items():
             changed = np.flatnonzero((after != before[name]).any(axis=1)).tolist()
-            row = chosen[int(name.rpartition("_")[2])]
-            assert changed in ([], [row]), name
-            others += after.shape[0] > 1 and np.delete(before[name], row, axis=0).any()
-    assert others > 12, "rows with momentum that were not drawn"
+            kind, _, place = name.rpartition("_")
+            row = chosen[int(place)]
+            # The row's steps are counted; its values may stay where the operator has no weights, an identity say.
+            assert changed in ([[row]] if kind == "count" else [[], [row]]), name
+            if kind == "first":
+                rested += np.delete(before[name], row, axis=0).any()
+                # 0 in both, or moved.
+                assert changed == [row] or not before[name][row].any()
+    assert rested, "no step left a row with momentum alone"
 
 
 def values(network: MixedNetwork, steps: Any) -> dict[str, np.ndarray]:
@@ -178,6 +230,7 @@ def test_the_architecture_step_of_pairs_keeps_other_probabilities():
         third = 3 - pairs.sum(axis=1)
         places = np.arange(3)
         np.testing.assert_allclose(after[places, third], before[places, third], rtol=1e-5)  # float32
+        # A first step of Adam moves a logit by the rate, 0.05, and the probability of at least 0.03 by more than this.
         assert (np.abs(after - before)[places[:, None], pairs] > 1e-4).all()
         assert all((matrix.numpy() == old).all() for matrix, old in zip(network.weights, weights, strict=True))
 
@@ -262,32 +315,18 @@ class Interrupted(Exception):
     """Stands for a kill."""
 
 
-def dying(last: int, die: Callable[[], None]) -> Callable[..., None]:
-    """relax._save that dies when so many epochs are written."""
-    save = relax._save
-
-    def save_and_die(steps: Any, network: Any, path: Path, history: Any) -> None:
-        save(steps, network, path, history)
-        if len(history) == last:
-            die()
-
-    return save_and_die
-
-
 def interrupt() -> None:
     raise Interrupted
 
 
 @pytest.mark.parametrize("name", ["first order", pytest.param("second order", marks=pytest.mark.slow), "proxyless"])
-def test_an_interrupted_search_ends_as_if_it_had_not_been(name, tmp_path, monkeypatch):
-    """Interrupted after the first epoch (of the weights alone) and after the third."""
+def test_an_interrupted_search_ends_as_if_it_had_not_been(name, tmp_path):
+    """Interrupted in the second epoch (the first is of the weights alone), and two epochs later."""
     undisturbed, resumed = tmp_path / "undisturbed.npz", tmp_path / "resumed.npz"
     whole = searched(short(name), (1, 0, 2), undisturbed, table=True)
-    for last in (1, 3):
-        with monkeypatch.context() as patched:
-            patched.setattr(relax, "_save", dying(last, interrupt))
-            with pytest.raises(Interrupted):
-                searched(short(name), (1, 0, 2), resumed, table=True)
+    for steps in (EPOCH_STEPS + 3, 2 * EPOCH_STEPS + 1):
+        with pytest.raises(Interrupted):
+            searched(short(name), (1, 0, 2), resumed, table=True, reporter=Interrupting(steps, interrupt))
     assert searched(short(name), (1, 0, 2), resumed, table=True) == whole
     assert whole.history[0].held_out_loss is None
     assert_equal_files(undisturbed, resumed)
@@ -296,11 +335,10 @@ def test_an_interrupted_search_ends_as_if_it_had_not_been(name, tmp_path, monkey
 KILLED = """
 import os, sys
 from pathlib import Path
-from search.supernet import relax
 from tests.search.supernet import test_mixed_search as test
 
-relax._save = test.dying(2, lambda: os.kill(os.getpid(), 9))
-test.searched(test.short(sys.argv[1]), (1, 0, 2), Path(sys.argv[2]), table=True)
+reporter = test.Interrupting(2 * test.EPOCH_STEPS + 3, lambda: os.kill(os.getpid(), 9))
+test.searched(test.short(sys.argv[1]), (1, 0, 2), Path(sys.argv[2]), table=True, reporter=reporter)
 """
 
 
