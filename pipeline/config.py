@@ -134,8 +134,11 @@ class Config:
         why = f"with config.supernet.method = {supernet.method!r}"
         if self.model.file is not None:
             raise bad_value("config.search.evaluator", SUPERNET, f"another one with {MODEL_FILE}: nothing is searched")
-        if supernet.method in MIXED_METHODS and search.num_winners != 1:
-            raise bad_value("config.search.num_winners", search.num_winners, f"1 {why}, which chooses one network")
+        if supernet.method in MIXED_METHODS:
+            for name, only in (("num_winners", 1), ("warm_start", 0)):
+                if getattr(search, name) != only:
+                    legal = f"{only} {why}, which chooses one network"
+                    raise bad_value(f"config.search.{name}", getattr(search, name), legal)
         if supernet.method == ENAS:  # its policy's networks are the search's first suggestions
             in_choices(f"config.search.oracle {why}", search.oracle, sorted(set(ORACLES) - set(KERAS_TUNER_ORACLES)))
         if supernet.resolutions and search.warm_start:

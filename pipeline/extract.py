@@ -21,6 +21,7 @@ from android_bench.connections import Connections
 from android_bench.latency_table.build import build_table
 from android_bench.settings import target_stem
 from android_bench.targets import resolve_target
+from core.checks import in_range
 from core.errors import UsageError, bad_value
 from core.progress import Reporter
 from core.spec_io import content_id, from_plain, to_plain
@@ -39,7 +40,7 @@ from search.grammar import from_text, to_text
 from search.latency.configured import check_latency_table, table_latency
 from search.latency.reachable import distinct_blocks
 from search.latency.table import read_latency_table, write_latency_table
-from search.settings import SUPERNET, SearchConfig
+from search.settings import LIMIT, SUPERNET, SearchConfig
 from search.space import Genotype, SearchSpace
 from search.supernet.accuracy_predictor import FEWEST
 from search.supernet.genotypes import genotype_of, smallest_genotype
@@ -69,14 +70,14 @@ class ExtractRequest:
     latency_table: str = ""
 
     def __post_init__(self) -> None:
-        given = [name for name in BUDGETS if getattr(self, name)]
+        given = [name for name in BUDGETS if getattr(self, name) not in ("", None)]
         if len(given) != 1:
             found = ", ".join(f"--{name}" for name in given) or "none"
             raise UsageError(f"extract: expected one of --arch, --max_latency_us and --max_macs, got {found}")
         for name in BUDGETS[1:]:
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise bad_value(f"--{name}", value, "a number above 0")
+            if value is not None:
+                in_range(f"--{name}", value, *LIMIT)
 
 
 @dataclass(frozen=True)

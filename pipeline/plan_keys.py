@@ -22,6 +22,7 @@ from search.oracles.past import read_log
 from search.settings import SUPERNET, SearchConfig
 from search.supernet.settings import (
     DARTS,
+    ELASTIC_METHODS,
     ENAS,
     MIXED_METHODS,
     PROGRESSIVE,
@@ -50,6 +51,9 @@ UNCALIBRATED_METHODS = (SANDWICH, SINGLE_PATH, ENAS)  # whose training computes 
 # Settings of weight sharing that these methods alone read.
 SETTINGS_BY_METHOD = {
     "full_epochs": (PROGRESSIVE,),
+    "distill_alpha": (PROGRESSIVE, SANDWICH),
+    "temperature": (PROGRESSIVE, SANDWICH),
+    "networks_per_step": ELASTIC_METHODS,
     "controller_steps": (ENAS,),
     "second_order": (DARTS,),
     "target_latency_us": (PROXYLESS,),

@@ -25,6 +25,7 @@ PROXIES = ("naswot", "synflow", "logsynflow", "params", "macs")
 PROXY_SCORE = "proxy_score"  # the metric of a zero-cost evaluation that takes the place of val_accuracy
 MAX_PROXY_POOL = 100_000
 # Strategies that read past logs, and Keras Tuner's own, which cannot be told what to suggest first.
+LIMIT = (1, 1e15)  # what a limit may be: of MACs, bytes, microseconds, ...
 TRANSFER_ORACLES = ("transfer", "ranking_ensemble")
 KERAS_TUNER_ORACLES = ("bayesian", "hyperband", "random")
 # Smallest and largest legal values.
@@ -128,14 +129,14 @@ class SearchConfig:
         in_range("config.search.batch_size", self.batch_size, *BATCH_SIZE)
         in_range("config.search.learning_rate", self.learning_rate, *LEARNING_RATE)
         in_range("config.search.target_latency_us", self.target_latency_us, 1e-3, 1e9)
-        in_range("config.search.target_macs", self.target_macs, 1, 1e15)
+        in_range("config.search.target_macs", self.target_macs, *LIMIT)
         in_range("config.search.num_winners", self.num_winners, 1, self.max_trials)
         if self.train_images is not None:
             in_range("config.search.train_images", self.train_images, 1, 1e9)
         in_range("config.search.cost_weight", self.cost_weight, 0.0, 1e6)
         in_range("config.search.num_workers", self.num_workers, 1, MAX_WORKERS)
         for metric, limit in self.limits.items():
-            in_range(f"config.search.max_{metric}", limit, 1, 1e15)
+            in_range(f"config.search.max_{metric}", limit, *LIMIT)
         if self.objective == PARETO:
             self._check_pareto()
         if self.oracle == "hyperband":

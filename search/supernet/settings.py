@@ -30,10 +30,11 @@ class SupernetConfig:
       full_epochs: of the largest network alone, before anything is elastic ("progressive").
       epochs: of everything after that, split over the phases of shrinking; of the other methods in all.
       train_images: limits the images that the shared weights are trained on.
-      distill_alpha: weight 0..1 of the largest network's scores against the labels, for the other networks.
+      distill_alpha: weight 0..1 of the largest network's scores against the labels, for the other networks
+        ("progressive", "sandwich").
       temperature: of the softmaxes that are compared.
       networks_per_step: sub-networks drawn for a step, whose gradients are summed; "sandwich": beside the largest and
-        the smallest.
+        the smallest. "darts" and "proxyless" draw none.
       resolutions: input sides to search as well, as Once-for-All does; (): the data's own alone.
       recalibration_images: training images from which a sub-network's batch-norm statistics are computed.
       val_images: limits the validation images that a sub-network is judged by.
@@ -113,6 +114,11 @@ class SupernetConfig:
         in_range("config.supernet.controller_steps", self.controller_steps, 1, 1_000_000)
 
     def _check_mixture(self) -> None:
+        why = f"config.supernet.method = {self.method!r}"
+        if self.latency_weight and self.method not in MIXED_METHODS:
+            raise bad_value("config.supernet.latency_weight", self.latency_weight, f"0 with {why}")
+        if self.networks_per_step > 1 and self.method in MIXED_METHODS:
+            raise bad_value("config.supernet.networks_per_step", self.networks_per_step, f"1 with {why}")
         in_range("config.supernet.architecture_learning_rate", self.architecture_learning_rate, *LEARNING_RATE)
         in_range("config.supernet.latency_weight", self.latency_weight, 0.0, 1e6)
         in_range("config.supernet.warmup_share", self.warmup_share, 0.0, 0.9)

@@ -237,6 +237,8 @@ def test_without_a_table_one_is_measured_on_the_target_once(
         ({}, "extract: expected one of --arch, --max_latency_us and --max_macs, got none"),
         ({"arch": "x", "max_macs": 1.0}, "extract: .*, got --arch, --max_macs"),
         ({"max_macs": -1.0}, r"--max_macs: -1\.0 is not legal"),
+        ({"max_macs": 0.0}, r"--max_macs: 0\.0 is not legal"),
+        ({"max_latency_us": 0.5}, r"--max_latency_us: 0\.5 is not legal"),
         ({"max_latency_us": float("inf")}, "--max_latency_us: inf is not legal"),
         ({"max_macs": float("nan")}, "--max_macs: nan is not legal"),
     ],

@@ -74,7 +74,8 @@ def test_a_setting_of_the_supernet_changes_what_depends_on_it(change: dict[str, 
         ("sandwich", {"full_epochs": 3}),
         ("progressive", {"controller_steps": 3}),
         ("proxyless", {"controller_steps": 3}),
-        ("enas", {"latency_weight": 0.5}),
+        ("enas", {"temperature": 2.0}),
+        ("darts", {"distill_alpha": 0.1}),
         ("single_path", {"architecture_learning_rate": 0.5}),
         ("progressive", {"warmup_share": 0.5}),
     ],
@@ -173,6 +174,10 @@ def test_a_latency_table_counts_where_the_training_weighs_it(tmp_path: Path) -> 
         (
             {"supernet": SupernetConfig(method="darts"), "search": dataclasses.replace(SHARED, num_winners=2)},
             r"config\.search\.num_winners: 2 is not legal; expected 1 with config\.supernet\.method = 'darts'",
+        ),
+        (
+            {"supernet": SupernetConfig(method="proxyless"), "search": dataclasses.replace(SHARED, warm_start=3)},
+            r"config\.search\.warm_start: 3 is not legal; expected 0 with config\.supernet\.method = 'proxyless'",
         ),
         (
             {"supernet": SupernetConfig(method="enas"), "search": SearchConfig(evaluator="supernet")},

@@ -39,6 +39,7 @@ def test_the_defaults_are_legal():
         ("second_order", True),
         ("architecture_learning_rate", 0.0),
         ("latency_weight", -1.0),
+        ("latency_weight", 0.5),
         ("target_latency_us", 100.0),
     ],
 )
@@ -51,5 +52,7 @@ def test_a_bad_value_is_refused_by_name(field, value):
 def test_what_a_method_alone_understands_is_legal_with_it():
     assert SupernetConfig(method="darts", second_order=True).second_order
     assert SupernetConfig(method="proxyless", latency_weight=0.1, target_latency_us=50.0).target_latency_us == 50.0
-    with pytest.raises(UsageError, match="resolutions"):
-        SupernetConfig(method="darts", resolutions=(24, 28))
+    for method in ("darts", "proxyless"):
+        for field, value in (("resolutions", (24, 28)), ("networks_per_step", 2)):
+            with pytest.raises(UsageError, match=rf"^config\.supernet\.{field}: .*method = '{method}'"):
+                SupernetConfig(method=method, **{field: value})
