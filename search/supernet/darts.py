@@ -13,8 +13,9 @@ from core.tracking import Tracker
 from search.dataset import ImageData
 from search.latency.table import LatencyTable
 from search.supernet.latency_term import LatencyTerm
+from search.supernet.losses import cross_entropy
 from search.supernet.mixed import MixedNetwork
-from search.supernet.relax import Found, Steps, gradients, run_search, smoothed_loss
+from search.supernet.relax import Found, Steps, gradients, run_search
 from search.supernet.settings import SupernetConfig
 
 BETA_1 = 0.5  # of the architecture's Adam, and its weight decay: the paper's section 3.1
@@ -128,4 +129,4 @@ class DartsSteps(Steps):
     def _loss(self, batch: Any, alpha: tf.Tensor, rows: Sequence[tf.Tensor]) -> tf.Tensor:
         images, labels = batch
         logits, _ = self._network.graph.mixture(images, self._network.probabilities(alpha), rows)
-        return smoothed_loss(logits, labels, self._config.label_smoothing)
+        return tf.reduce_mean(cross_entropy(logits, labels, self._config.label_smoothing))

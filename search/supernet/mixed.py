@@ -231,8 +231,13 @@ def _averages(
         sums = [_sums(np.asarray(found, np.float64)) * len(pixels) for found in moments(pixels)]
         totals = [total + found for total, found in zip(totals, sums, strict=True)] if totals else sums
         count += len(pixels)
-    means = [total / count for total in totals]
-    return [np.stack([m[..., 0, :], m[..., 1, :] - m[..., 0, :] ** 2], -2).astype(np.float32) for m in means]
+    return [_moments(total / count) for total in totals]
+
+
+def _moments(sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Means and variances [..., 2, channels], from means and mean squares. The inverse of `_sums`."""
+    means, squares = sums[..., 0, :], sums[..., 1, :]
+    return np.stack([means, np.maximum(squares - means**2, 0)], -2).astype(np.float32)
 
 
 def _sums(moments: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ def adam_step(
 
 
 class RowAdamW:
-    """AdamW for matrices of weights [candidates, values].
+    """AdamW for matrices of weights [candidates, values], all of which decay, as they do in a network trained alone.
 
     `update_all` concerns all rows, `update_rows` one of each matrix. Its methods are graph code.
     """

@@ -72,15 +72,10 @@ class ElasticNetwork:
         return self._pass(slots, self._by_batch(slots) if training else self._by_statistics(slots), images)
 
     @_AS_WRITTEN
-    def mask(self, name: str, setting: tf.Tensor) -> tf.Tensor:
-        """bool, the shape of weight `name`: the places that a network uses."""
-        return self.masks(setting, (name,))[name]
-
-    @_AS_WRITTEN
-    def masks(self, setting: tf.Tensor, names: tuple[str, ...] = ()) -> dict[str, tf.Tensor]:
-        """The masks of several weights (all of them by default) of one network, in one graph."""
+    def masks(self, setting: tf.Tensor) -> dict[str, tf.Tensor]:
+        """For each weight, in its shape, bool: the places that a network uses."""
         slots = slots_of(self.layout, setting)
-        return {name: self._mask(name, slots) for name in names or self.weights}
+        return {name: self._mask(name, slots) for name in self.weights}
 
     def recalibrate(self, arch: ArchSpec, images: ImageSet) -> None:
         """Sets `statistics` to those of this network's activations over all of `images`.

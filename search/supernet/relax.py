@@ -25,7 +25,6 @@ from core.errors import CandidateError, UsageError
 from core.progress import Reporter, SilentReporter
 from core.tracking import Tracker
 from search.dataset import ImageData, ImageSet
-from search.grammar import to_text
 from search.inputs import steps_per_epoch, training_batches
 from search.space import Genotype
 from search.supernet.latency_term import LatencyTerm
@@ -63,8 +62,6 @@ class Found:
 
     Attributes:
       genotype: the likeliest candidate of each place; where others were judged too (Steps.choices), the most accurate.
-      arch_text: its network (search.grammar).
-      probabilities: of the candidates of each place.
       mixture_accuracy: validation accuracy (0..1) of the mixture of all candidates, batch norm recalibrated.
       accuracy: of the genotype's network with the weights it has in the mixture, batch norm recalibrated.
       expected_latency_us, latency_us: of the probabilities, and of the genotype's network; None without a table.
@@ -73,8 +70,6 @@ class Found:
     """
 
     genotype: Genotype
-    arch_text: str
-    probabilities: tuple[tuple[float, ...], ...]
     mixture_accuracy: float
     accuracy: float
     expected_latency_us: float | None
@@ -161,13 +156,6 @@ def run_search(
             tracker.scalars(len(history), {f"train/{k}": value for k, value in curves.items() if value is not None})
             _save(steps, network, checkpoint, history)
     return _judged(steps, network, data, config, history, seed)
-
-
-def smoothed_loss(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Mean cross-entropy of int labels [b], of which `smoothing` is spread over all classes."""
-    classes = logits.shape[1]
-    targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
 def gradients(tape: tf.GradientTape, loss: tf.Tensor, of: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -287,8 +275,6 @@ def _judged(
     expected = steps.latency.expected
     return Found(
         genotype,
-        to_text(network.space.decode(genotype)),
-        tuple(tuple(row[legal].tolist()) for row, legal in zip(probabilities, network.legal, strict=True)),
         mixture_accuracy,
         accuracies[genotype],
         None if expected is None else expected.of(probabilities),

@@ -31,6 +31,7 @@ from search.build import build
 from search.dataset import ImageData
 from search.inputs import steps_per_epoch, training_batches
 from search.space import Genotype
+from search.supernet.losses import distillation_loss
 from search.supernet.network import ElasticNetwork
 from search.supernet.optimizer import MaskedAdamW
 from search.supernet.phases import WIDTH, Phase, learning_rate, phases, sample
@@ -53,19 +54,17 @@ def train_elastic(
     seed: int,
     checkpoint: Path,
     reporter: Reporter,
-    sampler: Sampler | None = None,
     tracker: Tracker | None = None,
 ) -> History:
     """Trains `network` in place; returns the mean loss and accuracy of each epoch's networks on its batches.
 
     Args:
       checkpoint: written after each epoch; if it exists the training goes on from it.
-      sampler: what draws the networks in place of the phases.
       tracker: gets the curves of search.train.fit.
 
     Raises CandidateError if the loss is not finite, UsageError if there are fewer epochs than phases.
     """
-    training = ElasticTraining(network, data, config, seed=seed, sampler=sampler, tracker=tracker)
+    training = ElasticTraining(network, data, config, seed=seed, tracker=tracker)
     if checkpoint.exists():
         training.restore(checkpoint)
     with reporter.task(f"supernet {config.method}", training.steps_left) as task:
@@ -222,7 +221,8 @@ class ElasticTraining:
     def _step(self, images: tf.Tensor, labels: tf.Tensor, settings: Sequence[tf.Tensor]) -> list[tuple[float, float]]:
         """Sums the gradients of all networks; returns loss and accuracy of each."""
         in_place = self.config.method == SANDWICH
-        scores = None if self.teacher is None else self._teach(images)
+        is_taught = self.teacher is not None and self.config.distill_alpha > 0
+        scores = self._teach(images) if is_taught else None
         results = []
         for setting in settings:
             alpha = 0.0 if scores is None else self.config.distill_alpha
@@ -260,20 +260,3 @@ class ElasticTraining:
         if images.shape[1] != side:
             images = tf.image.resize(images, [side, side], antialias=True)
         return self.teacher(images, training=False)
-
-
-def distillation_loss(
-    logits: tf.Tensor, labels: tf.Tensor, scores: tf.Tensor, alpha: tf.Tensor, config: SupernetConfig
-) -> tf.Tensor:
-    """`(1 - alpha) * cross-entropy with the labels + alpha * T^2 * KL(teacher_T || network_T)`, mean of the batch.
-
-    Logits and the teacher's `scores` are [batch, classes], int labels [batch]; Hinton et al. 2015, arXiv:1503.02531.
-    """
-    classes = int(logits.shape[1])
-    smoothing = config.label_smoothing
-    wanted = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / classes
-    hard = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
-    teacher = tf.nn.log_softmax(tf.stop_gradient(scores) / config.temperature)
-    student = tf.nn.log_softmax(logits / config.temperature)
-    divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
-    return tf.reduce_mean((1.0 - alpha) * hard + alpha * config.temperature**2 * divergence)

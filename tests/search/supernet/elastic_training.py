@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -18,8 +19,11 @@ from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
 from search.dataset import ImageData, ImageSet
 from search.space import SearchSpace
+from search.supernet.enas import train_enas
 from search.supernet.network import ElasticNetwork
 from search.supernet.settings import SupernetConfig
+from search.supernet.train import train_elastic
+from search.train import History
 
 SIDE, CLASSES, SEED = 8, 3, 7
 STEPS = 3  # of an epoch
@@ -76,15 +80,17 @@ class _Counting(Task):
             self._owner.stop()  # type: ignore[operator]
 
 
+def train(network: ElasticNetwork, config: SupernetConfig, checkpoint: Path, reporter: Reporter) -> History:
+    """Trains by the method of `config`, from the checkpoint if it exists."""
+    if config.method == "enas":
+        return train_enas(network, data(), config, seed=SEED, checkpoint=checkpoint, reporter=reporter).history
+    return train_elastic(network, data(), config, seed=SEED, checkpoint=checkpoint, reporter=reporter)
+
+
 def main(checkpoint: str, method: str, steps: str) -> None:
     """Trains from the checkpoint, if it exists, and dies after so many steps."""
-    import dataclasses
-
-    from search.supernet.train import train_elastic
-
-    config = dataclasses.replace(CONFIG, method=method)
     reporter = Interrupting(int(steps), lambda: os.kill(os.getpid(), signal.SIGKILL))
-    train_elastic(fresh(), data(), config, seed=SEED, checkpoint=Path(checkpoint), reporter=reporter)
+    train(fresh(), dataclasses.replace(CONFIG, method=method), Path(checkpoint), reporter)
 
 
 if __name__ == "__main__":

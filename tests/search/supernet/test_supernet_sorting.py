@@ -90,7 +90,7 @@ def test_sorting_while_width_shrinks_leaves_all_networks_trained_so_far_as_they_
     orders = channel_orders(
         network.layout, {name: value.numpy() for name, value in network.weights.items()}, narrowed(space, phase)
     )
-    assert sum(not np.array_equal(order, np.arange(len(order))) for order in orders.values()) > 5
+    assert not any(np.array_equal(order, np.arange(len(order))) for order in orders.values())  # all are sorted anew
     sort_channels(network, narrowed(space, phase))
     for arch, expected in zip(archs, before, strict=True):
         np.testing.assert_allclose(outputs(network, arch), expected, atol=TOLERANCE)
