@@ -10,10 +10,10 @@ The parts, with their wall time on 2 cores (28 pixels; 32 take a third more):
 - ranking: Kendall's tau between inherited and stand-alone accuracy of 24 networks spread over the range of MACs,
   against the tau between two trainings of each (about 35 minutes);
 - wall_time: Once-for-All against training each candidate with the best oracle, at four latency limits and at equal wall
-  time (about 45 minutes, and 10 for the latency table);
-- differentiable: what DARTS and ProxylessNAS find against 24 random networks of the same latency (about 40 minutes, and
-  5 for the latency table);
-- memory: peak memory and time of a training step against the largest network alone (about 5 minutes).
+  time (about 70 minutes, and 10 for the latency table);
+- differentiable: what DARTS and ProxylessNAS find against 24 random networks of the same latency (about an hour, and
+  5 minutes for the latency table);
+- memory: peak memory and time of a training step against the largest network alone (about 8 minutes).
 
 benchmarks.supernet_place has the settings, FULL and (--smoke) SMOKE, which shows that everything works and is no
 figure. Finished parts, trainings and searches are kept in --out, in a folder for each data set and seed; after a kill

@@ -29,6 +29,7 @@ def differentiable(place: Place) -> list[Rows]:
         "ProxylessNAS": dataclasses.replace(scale.proxyless, target_latency_us=_median_us(place, table)),
     }
     rows = [_row(place, method, config, table) for method, config in configs.items()]
+    rows.append(("goal", "", "", "at least the median", "", "", "", ""))
     title = (
         f"Networks of {MIXED_SPACE} found on {scale.darts.train_images:,} images: validation accuracy, %, each trained "
         f"alone ({scale.proxy_epochs} epochs of {scale.proxy_images:,} images), against random ones within "

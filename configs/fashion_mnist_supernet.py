@@ -30,8 +30,8 @@ def get_config() -> ConfigDict:
     config.search.objective = "mnasnet_hard"
     config.search.target_latency_us = 200.0
     config.supernet.method = "progressive"
-    config.supernet.full_epochs = 6
-    config.supernet.epochs = 12
+    config.supernet.full_epochs = 4
+    config.supernet.epochs = 10
     config.teacher.network = None
     config.compress.recipes = ("ptq", "qat")
     config.compress.epochs = 2
