@@ -164,9 +164,9 @@ def _accuracy(
         verdict = REGRESSION
     elif loss < 0 and p_gain < MAX_P:
         verdict = BETTER
-    reason = f"{lost} of {len(images.label)} test images lost and {gained} gained, p = {p_loss:.2g}"
+    reason = f"{lost} of {len(images.label):,} test images lost and {gained} gained, p = {p_loss:.2g}"
     if len(images.label) < images.total:
-        reason += f"; of the {images.total} test images only these were in the earlier release"
+        reason += f"; of the {images.total:,} test images only these were in the earlier release"
     accuracies = float(right_before.mean()), float(right_after.mean())
     return Change(new.file, ACCURACY, "", *accuracies, low, high, p_loss, limit, verdict, reason)
 

@@ -11,7 +11,8 @@ from absl import flags
 from core.errors import UsageError
 
 _RUN = ("run", "compress", "convert", "bench", "report")
-_MEASURING = (*_RUN, "search", "scale", "extract", "devices", "benchmark", "latency_table")
+_WHOLE_RUN = (*_RUN, "search")
+_MEASURING = (*_WHOLE_RUN, "scale", "extract", "devices", "benchmark", "latency_table")
 _STORE = ("release", "list", "show", "diff", "pull")
 
 
@@ -60,13 +61,23 @@ TABLE = {
     "min_accuracy": Flag("float", ("pull",), "limit"),
     "max_size_bytes": Flag("int", ("pull",), "limit"),
     "prefer": Flag("text", ("pull",), "accuracy, latency or size"),
-    "json": Flag("bool", ("status", *_RUN, "search", "list", "show", "diff"), "as JSON"),
+    "json": Flag("bool", ("status", *_WHOLE_RUN, "list", "show", "diff"), "as JSON"),
     "serial": Flag("many", _MEASURING, "of the Android device"),
     "ssh": Flag("many", _MEASURING, "where a board is"),
     "benchmark_model": Flag("many", _MEASURING, "the tool's file"),
     "remote_python": Flag("many", _MEASURING, "the Python of a board"),
     "apk": Flag("text", _MEASURING, "the tool's app"),
     "ssh_config": Flag("text", _MEASURING, "for ssh"),
+}
+
+
+# The flags that all runs have, which are defined elsewhere, and who else takes them.
+RUN_FLAGS = {
+    "config": (*_WHOLE_RUN, "scale", "extract", "benchmark", "latency_table"),
+    "workdir": (*_WHOLE_RUN, "status", "scale", "extract", "release"),
+    "dry_run": _WHOLE_RUN,
+    "new_config": _WHOLE_RUN,
+    "unset": (*_WHOLE_RUN, "scale", "extract", "benchmark", "latency_table"),
 }
 
 
@@ -89,10 +100,15 @@ def given(flag_values: flags.FlagValues) -> dict[str, Any]:
     return {name: flag_values[name].value for name in TABLE if flag_values[name].present}
 
 
+def given_of_runs(flag_values: flags.FlagValues) -> list[str]:
+    """Those of RUN_FLAGS that are on the command line."""
+    return [name for name in RUN_FLAGS if flag_values[name].present]
+
+
 def check(command: str, names: Iterable[str]) -> None:
-    """Raises UsageError for a flag that the command does not take."""
+    """Raises UsageError for a flag of either table that the command does not take."""
     for name in names:
-        owners = TABLE[name].commands
+        owners = RUN_FLAGS[name] if name in RUN_FLAGS else TABLE[name].commands
         if command not in owners:
             does = "does" if len(owners) == 1 else "do"
             raise UsageError(f"--{name}: {command} does not take it; only {', '.join(owners)} {does}")

@@ -105,7 +105,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if command not in commands:
         raise bad_value("command", command, one_of(commands))
     given = flag_table.given(FLAGS)
-    flag_table.check(command, given)
+    flag_table.check(command, (*given, *flag_table.given_of_runs(FLAGS)))
     has_config, has_workdir = FLAGS["config"].value is not None, bool(FLAGS.workdir)
     call = Call(tuple(argv[2:]), given, _config, _workdir, has_config, has_workdir, _reproduction(command, given))
     if command in COMMANDS:

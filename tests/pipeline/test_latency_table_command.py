@@ -140,3 +140,5 @@ def test_flags_of_the_command():
     flag_table.check("latency_table", ("space", "target", "out", "scheme", "resolution", "num_classes", "serial"))
     with pytest.raises(UsageError, match="--models: latency_table does not take it"):
         flag_table.check("latency_table", ("models",))
+    with pytest.raises(UsageError, match=r"^--workdir: latency_table does not take it; only run, .* release do$"):
+        flag_table.check("latency_table", ("config", "workdir"))
