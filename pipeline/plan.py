@@ -46,7 +46,7 @@ VERSIONS = {
     "validate": 4,
     "bench": 2,
     "previous": 1,
-    "report": 5,
+    "report": 6,
     "release": 2,
 }
 

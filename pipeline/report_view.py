@@ -321,6 +321,11 @@ def judged_trials(report: RunReport) -> tuple[int, float]:
     return len(own), sum(own) / len(own) if own else 0.0
 
 
+def trial_val_images(report: RunReport) -> int:
+    """How many validation images a trial's accuracy is of."""
+    return int(report.data["counts"]["val"]) if report.supernet is None else report.supernet.record.val_images
+
+
 def winning_trials(report: RunReport) -> tuple[Trial, ...]:
     """The trials of the winners, best first."""
     by_index = {trial.index: trial for trial in report.trials}

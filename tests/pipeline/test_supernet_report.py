@@ -40,7 +40,7 @@ def test_the_section_tells_method_effort_and_accuracies() -> None:
         "largest of the space 3.40M 97.5 % –",
         "smallest of the space 170k 80.0 % –",
         "winner, trial 3 580k 88.0 % 96.5 % 2 epochs",
-        "400 for winners, 200 for the ends of the space",
+        "400 for winners, 200 for the ends of the space and the search's trials",
     ):
         assert part in text, text
 
@@ -50,6 +50,18 @@ def test_the_plot_s_caption_tells_that_trials_were_not_trained() -> None:
     assert "and no training of its own; the released models come from the winner trained further" in page
     assert "A trial is trained for" not in page
     assert "A trial is trained for" in render(run(), CREATED)
+
+
+def test_a_trial_s_accuracy_is_of_the_images_that_the_supernet_was_judged_by() -> None:
+    page, plain = render(SHARED, CREATED), render(run(), CREATED)
+    for of_trials in (
+        "network on 200 of the validation images,",
+        "Accuracies are on 200 validation",
+        "network on 200, ",
+    ):
+        assert of_trials in page and of_trials not in plain
+    assert ".tflite on 400 validation images." in page
+    assert "network, and of a released model's .tflite on 400 validation images." in plain
 
 
 def test_a_method_without_ends_tells_its_figures() -> None:
