@@ -276,8 +276,15 @@ def test_a_child_does_not_outlive_its_reader(tmp_path: Path, monkeypatch: pytest
     with RunProcess(("run",)) as run:
         grandchild = int(next(run.lines()))
     assert run.wait() < 0
-    state = Path(f"/proc/{grandchild}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+    wait_for(lambda: is_dead(grandchild))  # it has been sent its signal, and dies when the kernel next runs it
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process is gone, but for being waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_missing_interpreter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
