@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import signal
 import subprocess
@@ -64,7 +65,11 @@ def finish(checkpoint: Path, method: str = "progressive") -> tuple[Interrupting,
 def killed(checkpoint: Path, method: str, steps: int) -> None:
     """Goes on in a process that is killed when `steps` more steps are done."""
     command = [sys.executable, elastic_training.__file__, str(checkpoint), method, str(steps)]
-    found = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+    }  # all of it may choose the kernels of a BLAS, whose rounding differs
+    found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert found.returncode == -signal.SIGKILL, found.stderr
 
 
